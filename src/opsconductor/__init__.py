@@ -1,0 +1,3 @@
+"""OpsConductor: a self-hosted execution plane for IT operations."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,86 @@
+"""What the engine needs from others. Adapters live in store, security, telemetry and services; bootstrap wires them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from opsconductor.model.outcome import Event, PlanRequest, PlanResponse
+
+EventSink = Callable[[Event], None]
+Now = Callable[[], datetime]
+NewId = Callable[[], str]
+
+
+class ServiceClient(Protocol):
+    """A service that executes steps: in this process or over HTTP, the same contract and the same conformance suite."""
+
+    async def execute_plan(self, request: PlanRequest, *, on_event: EventSink | None = None) -> PlanResponse:
+        """Execute and wait for the result; events arrive while it runs.
+
+        Raises OpsError: `service_unreachable` (nothing was started), `service_connection_lost` (unknown),
+        `service_answer_invalid`, or the code of the service's problem+json answer.
+        """
+        ...
+
+    async def cancel(self, execution_id: str) -> bool:
+        """Ask for cancellation; True when the service knew the execution as running."""
+        ...
+
+    async def tools(self) -> list[dict[str, Any]]:
+        """What the service can execute, and for what it cannot the reason (`GET /tools`)."""
+        ...
+
+    async def ready(self) -> dict[str, Any]:
+        """`{"ready": bool, "missing": [...]}` (`GET /ready`). Raises OpsError(`service_unreachable`)."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...
+
+
+ClientFor = Callable[[str, str | None], ServiceClient]
+"""(service name, URL or None for in-process) → its client; the same client every time."""
+
+
+class JournalRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened. `sequence` starts at 1 for each execution; `hash` chains it to the record before."""
+
+    execution_id: str
+    sequence: int
+    at: str
+    kind: str
+    body: dict[str, Any]
+    hash: str = ""
+
+
+class Journal(Protocol):
+    """The append-only truth. An append that returned is on disk (fsync); one that raised left nothing."""
+
+    async def append(self, execution_id: str, kind: str, body: Mapping[str, Any]) -> JournalRecord:
+        """Append one record durably. Raises OpsError(`journal_unavailable`)."""
+        ...
+
+    async def read(self, execution_id: str) -> Sequence[JournalRecord]:
+        """All records of one execution in order, chain verified. Raises OpsError(`not_found`, `journal_corrupt`)."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is queued and close."""
+        ...
+
+
+class Telemetry(Protocol):
+    """Logs and counters the engine emits."""
+
+    def routed(self, tool: str, service: str, reason: str) -> None:
+        """A step was routed; a reason that starts with `fallback:` is a warning and a counter."""
+        ...
+
+    def step_finished(self, service: str, tool: str, status: str, duration_s: float) -> None:
+        """A step reached a terminal state."""
+        ...

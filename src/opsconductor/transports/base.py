@@ -1,0 +1,106 @@
+"""What every transport offers: run one argv somewhere and tell truthfully how it ended.
+
+`local` runs on this machine; SSH and PowerShell remoting follow the same Protocol. One conformance suite
+(tests/conformance/transport.py) holds for all of them and for the fake. Called by the services' command runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+
+class Ended(StrEnum):
+    """How a command came to its end."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+
+class ProcessLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the started process (setrlimit(2)); None leaves the service's own."""
+
+    cpu_s: int | None = None
+    memory_bytes: int | None = None
+    open_files: int | None = None
+    file_size_bytes: int | None = None
+
+
+class CommandRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One command. `env` is the whole environment; `keep_bytes` is how much of each stream stays in memory (half head, half tail)."""
+
+    argv: tuple[str, ...]
+    stdin: bytes | None = None
+    env: dict[str, str]
+    cwd: Path | None = None
+    user: str | None = None
+    limits: ProcessLimits = ProcessLimits()
+    timeout_s: float
+    keep_bytes: int = 1024 * 1024
+    spool_limit_bytes: int = 2 * 1024**3
+    spool_dir: Path
+    grace_s: float = 2.0
+
+
+class CapturedStream(msgspec.Struct, frozen=True, kw_only=True):
+    """One output stream. `total_bytes` is exact. When `truncated`, `head` and `tail` are its two ends.
+
+    All of it, up to the spool limit, is then in the file `spool`; `spooled_bytes` says how much.
+    """
+
+    head: bytes
+    tail: bytes = b""
+    total_bytes: int
+    truncated: bool = False
+    spool: Path | None = None
+    spooled_bytes: int = 0
+
+    def text(self) -> str:
+        """Head and tail as text; undecodable bytes become U+FFFD; the cut is marked in its place."""
+        if not self.truncated:
+            return (self.head + self.tail).decode("utf-8", "replace")
+        cut = self.total_bytes - len(self.head) - len(self.tail)
+        ends = (part.decode("utf-8", "replace") for part in (self.head, self.tail))
+        return f"\n[… {cut} bytes left out …]\n".join(ends)
+
+
+class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a command ended. `exit_code` is None unless `ended` is exited.
+
+    `tree_gone` is whether every process it started was seen to end; `leftover_pids` are those that were not.
+    """
+
+    ended: Ended
+    exit_code: int | None = None
+    signal: int | None = None
+    stdout: CapturedStream
+    stderr: CapturedStream
+    duration_s: float
+    tree_gone: bool = True
+    leftover_pids: tuple[int, ...] = ()
+
+
+OutputSink = Callable[[str, bytes], None]
+"""Called with ("stdout"|"stderr", chunk) while the command runs; must be quick and must not raise."""
+
+
+class Transport(Protocol):
+    """Runs commands somewhere."""
+
+    async def run(
+        self, request: CommandRequest, *, on_output: OutputSink | None = None, cancel: asyncio.Event | None = None
+    ) -> CommandResult:
+        """Run one command to its end.
+
+        Setting `cancel` ends the whole process tree: TERM, `grace_s` later KILL, then a check that nothing is left.
+        A cancelled asyncio task does the same before it re-raises. Raises OpsError (`program_not_found`,
+        `program_not_startable`, `working_directory_invalid`, `output_spool_failed`) when nothing ran or output is lost.
+        """
+        ...
