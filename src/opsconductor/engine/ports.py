@@ -61,12 +61,23 @@ class JournalRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Journal(Protocol):
     """The append-only truth. An append that returned is on disk (fsync); one that raised left nothing."""
 
-    async def append(self, execution_id: str, kind: str, body: Mapping[str, Any]) -> JournalRecord:
-        """Append one record durably. Raises OpsError(`journal_unavailable`)."""
+    async def append(
+        self, execution_id: str, kind: str, body: Mapping[str, Any], *, after: int | None = None
+    ) -> JournalRecord:
+        """Append one record durably. Kinds and bodies: `engine.records`.
+
+        `after` is the sequence that must be the last one (0: a new execution); None goes on from the last this journal
+        object wrote or found. Raises OpsError: `journal_unavailable` (nothing was written), `epoch_stale` (another
+        writer was there first), `transition_illegal` (nothing follows `finished`; only `accepted` comes first, once).
+        """
         ...
 
     async def read(self, execution_id: str) -> Sequence[JournalRecord]:
         """All records of one execution in order, chain verified. Raises OpsError(`not_found`, `journal_corrupt`)."""
+        ...
+
+    async def unfinished(self) -> Sequence[str]:
+        """Ids of executions that were accepted and have no `finished` record, oldest first."""
         ...
 
     async def close(self) -> None:
