@@ -76,7 +76,7 @@ def _emit(element: str, values: Mapping[str, Any], specs: Mapping[str, InputSpec
 
 def _is_switch(element: str, specs: Mapping[str, InputSpec]) -> bool:
     match = PLACEHOLDER.fullmatch(element)
-    return bool(match) and match.group(1) in specs and specs[match.group(1)].type == "boolean"
+    return match is not None and match.group(1) in specs and specs[match.group(1)].type == "boolean"
 
 
 def _emit_group(group: tuple[str, ...], values: Mapping[str, Any], specs: Mapping[str, InputSpec]) -> Iterable[str]:
