@@ -88,6 +88,7 @@ class PlanResponse(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str | None = None
     error_details: dict[str, Any] | None = None
     plan: str | None = None
+    outputs: dict[str, Any] | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,65 @@
+"""How results look: JSON for programs on stdout, words for people on stderr, colours only on a terminal."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from opsconductor.model.errors import OpsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# C0 controls but tab and newline, DEL, C1: a terminal would obey them. Bidirectional overrides reorder what is read.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def safe_text(text: str) -> str:
+    """Text that a terminal shows and does not obey: control characters become visible escapes."""
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, indented, keys in their order."""
+    encoded = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    sys.stdout.write(encoded.decode() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Words for a person, on stderr."""
+    click.echo(safe_text(text), err=True)
+
+
+def print_error(error: OpsError, *, as_json: bool) -> None:
+    """An error: as JSON on stdout when that was asked for, and always in words on stderr."""
+    if as_json:
+        print_json({"error": msgspec.to_builtins(error.to_info())})
+    say(f"error: {error.message if not error.problems else error.kind.meaning} [{error.code}]")
+    for problem in error.problems:
+        say(f"  {problem.level}: {problem.render()}")
+
+
+def console() -> Console:
+    """A rich console on stdout; rich itself honours NO_COLOR and leaves colours out of pipes."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, soft_wrap=False, width=width, markup=False, emoji=False)
+
+
+def table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
+    """A table of texts on stdout."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*(safe_text(cell) for cell in row))
+    console().print(grid)

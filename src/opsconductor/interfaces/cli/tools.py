@@ -1,0 +1,180 @@
+"""`opsconductor tools …` and `opsconductor route`: the catalog for people and programs."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import click
+import msgspec
+
+from opsconductor.interfaces.cli.output import print_json, say, table
+from opsconductor.interfaces.ports import Runtime
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.command()
+@click.argument("tool")
+@JSON
+@click.pass_obj
+def route(runtime: Runtime, tool: str, as_json: bool) -> None:
+    """Show which service executes TOOL, at which URL, and why."""
+    decision = runtime.router().resolve(tool)
+    if as_json:
+        print_json(decision)
+        return
+    click.echo(
+        f"{decision.tool} → {decision.service} ({decision.url or 'in this process'}), because of {decision.reason}"
+    )
+
+
+@click.group()
+def tools() -> None:
+    """List, show, search and check tools."""
+
+
+def _row(entry: Any) -> dict[str, Any]:
+    return {
+        "tool": entry.tool_name,
+        "id": entry.id,
+        "category": entry.category,
+        "platform": entry.platform,
+        "execution_location": entry.execution_location,
+        "description": entry.description,
+        "executable": entry.executable,
+        "legacy": entry.legacy,
+        "overrides": entry.overrides,
+        "path": str(entry.path),
+    }
+
+
+def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
+    marks = {"yes": "✓", "partial": "◐", "no": "–"}
+    cells = [
+        [
+            marks.get(str(r["executable"]), "?"),
+            r["tool"],
+            r["category"],
+            r["execution_location"] or "",
+            r["description"],
+        ]
+        for r in rows
+    ]
+    table(title, ["", "tool", "category", "service", "description"], cells)
+
+
+@tools.command("list")
+@click.option("--category", help="Only this category.")
+@click.option("--service", help="Only tools of this execution location.")
+@click.option("--executable", is_flag=True, help="Only tools that can be executed in this version.")
+@JSON
+@click.pass_obj
+def list_tools(runtime: Runtime, category: str | None, service: str | None, executable: bool, as_json: bool) -> None:
+    """All tools: ✓ executable, ◐ some operations, – not yet."""
+    catalog = runtime.catalog()
+    rows = [
+        _row(entry)
+        for entry in catalog.entries()
+        if category in (None, entry.category)
+        and service in (None, entry.execution_location)
+        and (not executable or entry.executable != "no")
+    ]
+    if as_json:
+        print_json({"tools": rows, "total": len(rows)})
+    else:
+        _print_rows(rows, f"{len(rows)} tools (✓ executable, ◐ some operations, – not yet)")
+    _warn_problems(catalog)
+
+
+def _warn_problems(catalog: Any) -> None:
+    errors = [problem for problem in catalog.problems if problem.level == "error"]
+    if errors:
+        say(f"{len(errors)} problem(s) in definitions; `opsconductor tools lint` shows them")
+
+
+@tools.command("search")
+@click.argument("words", nargs=-1, required=True)
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@JSON
+@click.pass_obj
+def search(runtime: Runtime, words: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Tools whose name, tags or description fit WORDS, best first."""
+    rows = [_row(entry) for entry in runtime.catalog().search(" ".join(words), limit=limit)]
+    if as_json:
+        print_json({"tools": rows, "total": len(rows)})
+    elif rows:
+        _print_rows(rows, f"{len(rows)} tools for {' '.join(words)!r}")
+    else:
+        say(f"no tool fits {' '.join(words)!r}")
+
+
+@tools.command("show")
+@click.argument("tool")
+@JSON
+@click.pass_obj
+def show(runtime: Runtime, tool: str, as_json: bool) -> None:
+    """One tool: its inputs, operations, effects and examples."""
+    entry = runtime.catalog().get(tool)
+    if as_json:
+        print_json({**_row(entry), "definition": msgspec.to_builtins(entry.definition), "quality": entry.quality})
+        return
+    definition = entry.definition
+    click.echo(f"{definition.tool_name} {definition.version} — {definition.description}")
+    where = definition.execution_location or "(none)"
+    click.echo(f"service {where} · category {definition.category} · runs on {definition.runs_on}")
+    table(
+        "Inputs",
+        ["name", "type", "default", "meaning"],
+        [_input_row(name, spec) for name, spec in definition.inputs.items()],
+    )
+    table(
+        "Operations",
+        ["name", "effect", "idempotent", "meaning"],
+        [_operation_row(definition, name) for name in definition.operations],
+    )
+    for name, operation in definition.operations.items():
+        for example in operation.examples[:1]:
+            click.echo(f"  {_example_line(definition, name, example.inputs)}")
+
+
+def _example_line(definition: Any, operation: str, inputs: dict[str, Any]) -> str:
+    """The command line that runs an example."""
+    words = ["opsconductor", "exec", definition.tool_name]
+    if operation != definition.default_operation:
+        words += ["-o", operation]
+    for key, value in inputs.items():
+        words.append(f"{key}={value if isinstance(value, str) else msgspec.json.encode(value).decode()}")
+    return shlex.join(words)
+
+
+def _input_row(name: str, spec: Any) -> list[str]:
+    kind = f"{spec.type} of {spec.items or 'string'}" if spec.type == "array" else spec.type
+    limits = "|".join(map(str, spec.enum)) or spec.format or ""
+    default = "" if spec.default is msgspec.UNSET else str(spec.default)
+    return [name, f"{kind} {limits}".strip(), default, spec.description + (f" [{spec.unit}]" if spec.unit else "")]
+
+
+def _operation_row(definition: Any, name: str) -> list[str]:
+    operation = definition.operations[name]
+    mark = f"{name} (default)" if name == definition.default_operation else name
+    missing = f" — not executable: {operation.not_executable}" if operation.not_executable else ""
+    return [mark, str(operation.effect), "yes" if operation.is_idempotent else "no", operation.description + missing]
+
+
+@tools.command("lint")
+@JSON
+@click.pass_obj
+def lint(runtime: Runtime, as_json: bool) -> int:
+    """Check every definition and its quality file; report all problems of all files."""
+    problems = runtime.catalog().lint()
+    errors = [problem for problem in problems if problem.level == "error"]
+    if as_json:
+        print_json({"problems": problems, "errors": len(errors), "warnings": len(problems) - len(errors)})
+    else:
+        for problem in problems:
+            say(f"{problem.level}: {problem.render()}")
+        click.echo(
+            f"{len(runtime.catalog().entries())} tools, {len(errors)} errors, {len(problems) - len(errors)} warnings"
+        )
+    return 2 if errors else 0
