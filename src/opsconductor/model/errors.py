@@ -107,6 +107,7 @@ ERRORS: dict[str, ErrorKind] = {
         *_kinds("request", 409, EXIT_FAILED, _SAFE, execution_in_progress="The same request is still running."),
         *_kinds("request", 404, EXIT_USAGE, _NO, not_found="There is no such thing here."),
         *_kinds("request", 405, EXIT_USAGE, _NO, method_not_allowed="That method is not offered here."),
+        *_kinds("request", 415, EXIT_USAGE, _NO, media_type_unsupported="The request body is not declared as JSON."),
         *_kinds("request", 421, EXIT_USAGE, _NO, host_not_allowed="The request's Host header names another server."),
         # policy
         *_kinds(
@@ -199,6 +200,9 @@ ERRORS: dict[str, ErrorKind] = {
             _SAFE,
             service_unreachable="The service could not be connected to; nothing was started.",
             service_not_ready="The service is starting or draining.",
+        ),
+        *_kinds(
+            "service", 500, EXIT_USAGE, _NO, address_unavailable="The address to listen on is in use or not permitted."
         ),
         *_kinds(
             "service",
