@@ -1,7 +1,7 @@
 """Finds `{{ … }}` in texts and tells what each expression refers to, without evaluating anything. Pure.
 
-Only expressions exist: a plan is data, so Jinja's statements (`{% if %}`, `{% for %}` …) are refused by name; `when` and
-`for_each` say the same. A literal `{{` is written `{{ '{{' }}`: `"{{ '{{' }}.Names}}"` is the text `{{.Names}}`.
+Only expressions exist: a plan is data, so Jinja's statements (`{% if %}`, `{% for %}` …) are refused by name; `when`
+and `for_each` say the same. A literal `{{` is written `{{ '{{' }}`: `"{{ '{{' }}.Names}}"` is the text `{{.Names}}`.
 Called by the plan reader (references, unknown names) and by `engine.templates` (evaluation).
 """
 

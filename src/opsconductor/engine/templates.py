@@ -264,4 +264,5 @@ def _invalid(expression: Expression, problem: Exception) -> OpsError:
     detail = str(getattr(problem, "message", None) or problem).partition("\n")[0]
     shown = expression.source if len(expression.source) <= 120 else expression.source[:100] + "…"
     reason = detail.replace(" (in <expression>:1)", "").replace(" (in <string>:1)", "")
-    return OpsError("expression_invalid", f"{{{{ {shown} }}}}: {reason}", expression=shown)
+    hint = "; a literal {{ is written {{ '{{' }}" if reason.startswith("syntax error") else ""
+    return OpsError("expression_invalid", f"{{{{ {shown} }}}}: {reason}{hint}", expression=shown)
