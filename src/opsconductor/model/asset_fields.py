@@ -17,7 +17,7 @@ TRANSPORTS = ("local", "ssh", "psrp", "http")
 MAX_ENTRIES = 200
 MAX_METADATA_BYTES = 32 * 1024
 MAX_METADATA_DEPTH = 6
-MAX_PATH_CHARACTERS = 250
+MAX_PATH_BYTES = 240
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOSTNAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
@@ -176,10 +176,8 @@ def _connection(value: Any) -> dict[str, Any]:
 
 
 def _check_json(value: Any, path: str, depth: int) -> None:
-    if depth > MAX_METADATA_DEPTH or len(path) > MAX_PATH_CHARACTERS:
-        raise FieldInvalid(
-            f"metadata at most {MAX_METADATA_DEPTH} levels deep, paths up to {MAX_PATH_CHARACTERS} characters"
-        )
+    if depth > MAX_METADATA_DEPTH or len(path.casefold().encode("utf-8", "replace")) > MAX_PATH_BYTES:
+        raise FieldInvalid(f"metadata at most {MAX_METADATA_DEPTH} levels deep, paths up to {MAX_PATH_BYTES} bytes")
     if isinstance(value, Mapping):
         for key, entry in value.items():
             if not isinstance(key, str):

@@ -236,6 +236,13 @@ ERRORS: dict[str, ErrorKind] = {
         ),
         *_kinds("delivery", 502, EXIT_FAILED, _NO, peer_answer_invalid="The peer's answer cannot be understood."),
         *_kinds("delivery", 500, EXIT_FAILED, _NO, setting_missing="A setting that the operation needs has no value."),
+        *_kinds(
+            "asset",
+            503,
+            EXIT_UNREACHABLE,
+            _SAFE,
+            database_unavailable="The inventory's database cannot be used; nothing was changed.",
+        ),
         *_kinds("asset", 404, EXIT_FAILED, _NO, asset_not_found="No asset has that id or name."),
         *_kinds(
             "asset", 409, EXIT_FAILED, _NO, asset_conflict="The asset exists already, or changed since it was read."

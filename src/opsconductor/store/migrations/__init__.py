@@ -1,0 +1,1 @@
+"""Migrations of the inventory's schema, run by `store.database.migrate` (alembic)."""
