@@ -28,6 +28,7 @@ from opsconductor.engine.plan_schema import (
     Fields,
     Findings,
     Path,
+    Places,
     PlanLimits,
     Position,
     excerpt,
@@ -50,6 +51,13 @@ def read_plan(
     `plan_feature_unsupported`, `step_invalid`, `expression_invalid`; or those of the document itself
     (`yaml_invalid`, `document_too_large`).
     """
+    return read_placed(source, file=file, limits=limits)[0]
+
+
+def read_placed(
+    source: bytes | Mapping[str, Any], *, file: str | None = None, limits: PlanLimits = DEFAULT_LIMITS
+) -> tuple[Plan, Places]:
+    """Like `read_plan`, and with where things stand in the document, for `Validator.check`."""
     raw, position = _parse(source, file, limits)
     findings = Findings(file, position)
     if not isinstance(raw, Mapping):
@@ -57,7 +65,9 @@ def read_plan(
         findings.add("plan_invalid", f"found {found!r}, expected a plan: an object with `steps`", (), found=found)
         findings.raise_if_any()
     wrapped = "steps" not in raw and isinstance(raw.get("plan"), Mapping)
-    return _Reader(findings, limits, file).read(raw["plan"] if wrapped else raw, ("plan",) if wrapped else ())
+    reader = _Reader(findings, limits, file)
+    plan = reader.read(raw["plan"] if wrapped else raw, ("plan",) if wrapped else ())
+    return plan, Places(position, reader.paths)
 
 
 def _parse(source: bytes | Mapping[str, Any], file: str | None, limits: PlanLimits) -> tuple[Any, Position]:
@@ -88,6 +98,7 @@ class _Reader:
         self._receivers: dict[str, Receiver] = {}
         self._ids: list[str] = []
         self._uses = Counter[str]()
+        self.paths: dict[str, Path] = {}
 
     def read(self, raw: Mapping[str, Any], path: Path) -> Plan:
         fields = Fields(raw, path, self._findings)
@@ -188,6 +199,7 @@ class _Reader:
         places = [index for _, index in sorted((self._order(entry, i, path), i) for i, entry in enumerate(entries))]
         self._ids = _ids([entries[index] for index in places])
         self._uses = Counter(self._ids)
+        self.paths = {step_id: (*path, place) for step_id, place in zip(self._ids, places, strict=True)}
         return [
             self._draft(entries[place], self._ids[index], (*path, place))
             for index, place in enumerate(places)

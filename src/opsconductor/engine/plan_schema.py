@@ -68,6 +68,23 @@ def excerpt(value: Any) -> Any:
     return "an object" if isinstance(value, Mapping) else "a list" if isinstance(value, list | tuple) else "a value"
 
 
+class Places:
+    """Where the steps of a document and their fields stand; for errors that are found after reading."""
+
+    def __init__(self, position: Position, paths: Mapping[str, Path]) -> None:
+        self._position, self._paths = position, paths
+
+    def of(self, step: str, field: str | None = None) -> tuple[int, int] | None:
+        """Line and column (from 1) of a field such as `inputs.tags.0`, or of the nearest place above it."""
+        if step not in self._paths:
+            return None
+        parts = field.split(".") if field else []
+        path = (*self._paths[step], *(int(part) if part.isdigit() else part for part in parts))
+        while (found := self._position(path)) is None and path:
+            path = path[:-1]
+        return found
+
+
 class Findings:
     """Collects what is wrong in one document, each with its place."""
 

@@ -1,0 +1,210 @@
+"""A plan held against the catalog and the routes before anything runs: all errors at once, each with its place.
+
+What depends on the results of steps is judged again when it is known, by the service that executes the step.
+Called by the interfaces after `read_plan`, and by `explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from opsconductor.catalog.inputs import check_inputs
+from opsconductor.catalog.render import render_command
+from opsconductor.engine.expressions import Expression, expressions
+from opsconductor.engine.plan_schema import Places, nearest
+from opsconductor.engine.resolution import Catalog, Chosen, Router, choose, split_target, target_name
+from opsconductor.engine.templates import Templates, closed
+from opsconductor.model.errors import OpsError, Problem, from_problems
+from opsconductor.model.limits import InputLimits
+from opsconductor.model.names import canonical
+from opsconductor.model.plan import Plan, Step
+
+Nearest = Callable[[str], Sequence[str]]
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the site allows. `default_target` "" means that a step which runs on a target must name it."""
+
+    deny_fallback: bool = False
+    allowed_env: Collection[str] = ("LANG", "LC_ALL", "TZ")
+    default_target: str = ""
+    inputs: InputLimits = InputLimits()
+
+
+class Validator:
+    """Holds plans against one catalog and its routes; may be shared."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        router: Router,
+        *,
+        rules: Rules = Rules(),  # noqa: B008 - frozen
+        nearest_tools: Nearest = lambda _name: (),
+        templates: Templates | None = None,
+    ) -> None:
+        self._catalog, self._router, self._rules = catalog, router, rules
+        self._nearest_tools = nearest_tools
+        self._templates = templates or Templates()
+
+    def problems(
+        self, plan: Plan, inputs: Mapping[str, Any] | None = None, *, places: Places | None = None
+    ) -> tuple[Problem, ...]:
+        """Errors and warnings (`level`) of every step, the plan's own warnings first.
+
+        With the plan's bound `inputs`, values made of them alone are checked too; `places` gives exact lines.
+        """
+        scope = None if inputs is None else {"inputs": closed(dict(inputs))}
+        found = list(plan.warnings)
+        for step in plan.steps:
+            for problem in self._step(step, scope):
+                line, column = (places.of(step.id, problem.field) if places else None) or (step.line or None, None)
+                found.append(msgspec.structs.replace(problem, file=plan.source, line=line, column=column, step=step.id))
+        return tuple(found)
+
+    def check(
+        self, plan: Plan, inputs: Mapping[str, Any] | None = None, *, places: Places | None = None
+    ) -> tuple[Problem, ...]:
+        """The warnings. Raises OpsError with all errors; its code is theirs if they share one, else `plan_invalid`."""
+        found = self.problems(plan, inputs, places=places)
+        errors = [problem for problem in found if problem.level == "error"]
+        if errors:
+            codes = {problem.code for problem in errors}
+            raise from_problems(codes.pop() if len(codes) == 1 else "plan_invalid", errors)
+        return found
+
+    def _step(self, step: Step, scope: Mapping[str, Any] | None) -> list[Problem]:
+        problems = [*self._routing(step), *self._env(step)]
+        entry = self._catalog.find(step.tool)
+        if entry is None:
+            return [*problems, self._unknown_tool(step)]
+        try:
+            chosen = choose(entry.definition, step.operation)
+        except OpsError as error:
+            hint = error.context.get("suggestion")
+            return [*problems, Problem(code=error.code, message=error.message, field="operation", suggestion=hint)]
+        return [*problems, *self._executable(chosen), *self._inputs(step, chosen, scope)]
+
+    def _routing(self, step: Step) -> list[Problem]:
+        decision = self._router.resolve(step.tool)
+        if not decision.reason.startswith("fallback:") or not self._rules.deny_fallback:
+            return []
+        message = (
+            f"{step.tool!r} would go to {decision.service} ({decision.reason}), and routing.fallback is deny; "
+            "name a tool of the catalog, or give its definition an execution_location that has a URL"
+        )
+        return [Problem(code="routing_denied", message=message, field="tool", found=step.tool)]
+
+    def _env(self, step: Step) -> list[Problem]:
+        allowed = ", ".join(sorted(self._rules.allowed_env)) or "none"
+        return [
+            Problem(
+                code="env_name_not_allowed",
+                message=f"{name} may not be set by a step; allowed are {allowed} (setting allowed_env)",
+                field=f"env.{name}",
+                found=name,
+            )
+            for name in step.env
+            if name not in self._rules.allowed_env
+        ]
+
+    def _unknown_tool(self, step: Step) -> Problem:
+        near = list(self._nearest_tools(step.tool))
+        return Problem(
+            code="tool_not_found",
+            message=f"no tool is called {step.tool[:80]!r}; the step will fail",
+            field="tool",
+            found=step.tool[:80],
+            suggestion=near[0] if near else None,
+            level="warning",
+        )
+
+    def _executable(self, chosen: Chosen) -> list[Problem]:
+        if chosen.operation is not None and chosen.operation.not_executable is None:
+            return []
+        reason = chosen.operation.not_executable if chosen.operation else "its definition does not say how to run it"
+        message = f"{chosen.definition.tool_name} cannot be executed: {reason}; the step will fail"
+        return [Problem(code="tool_not_executable", message=message, field="tool", level="warning")]
+
+    def _inputs(self, step: Step, chosen: Chosen, scope: Mapping[str, Any] | None) -> list[Problem]:
+        naming, own = split_target(chosen, step.inputs)
+        problems: list[Problem] = []
+        if chosen.runs_on_target and target_name(naming, self._rules.default_target) is None:
+            message = (
+                f"{chosen.definition.tool_name} runs on a target and the step names none; "
+                "say target: local for this machine, or the name of an asset"
+            )
+            problems.append(Problem(code="target_missing", message=message, field="inputs.target"))
+        known, open_names = self._known(own, scope, problems)
+        if chosen.operation_name is None:
+            return [*problems, *_older_inputs(chosen, own)]
+        try:
+            checked = check_inputs(chosen.definition, chosen.operation_name, known, self._rules.inputs)
+            if not open_names and chosen.operation is not None and chosen.operation.argv is not None:
+                render_command(chosen.definition, chosen.operation_name, checked, self._rules.inputs)
+        except OpsError as error:
+            judged_later = {f"inputs.{name}" for name in _canonical_names(chosen, open_names)}
+            noted = error.problems or (Problem(code=error.code, message=error.message, field="inputs"),)
+            problems += [
+                problem
+                for problem in noted
+                if problem.code in ("input_unknown", "input_missing") or problem.field not in judged_later
+            ]
+        return problems
+
+    def _known(
+        self, inputs: Mapping[str, Any], scope: Mapping[str, Any] | None, problems: list[Problem]
+    ) -> tuple[dict[str, Any], set[str]]:
+        """Inputs with what can be evaluated evaluated, and the names of those that cannot be yet."""
+        known, later = dict[str, Any](), set[str]()
+        for name, value in inputs.items():
+            known[name] = value
+            if scope is None or not all(map(is_static, expressions(value))):
+                if any(True for _ in expressions(value)):
+                    later.add(name)
+                continue
+            try:
+                known[name] = self._templates.render(value, scope)
+            except OpsError as error:
+                problems.append(Problem(code=error.code, message=error.message, field=f"inputs.{name}"))
+                later.add(name)
+        return known, later
+
+
+def is_static(expression: Expression) -> bool:
+    """Whether an expression reads nothing but the plan's inputs."""
+    return not (expression.steps or expression.receivers or expression.names)
+
+
+def _canonical_names(chosen: Chosen, names: Collection[str]) -> set[str]:
+    aliases = {alias: key for key, spec in chosen.definition.inputs.items() for alias in spec.aliases}
+    return {aliases.get(name) or aliases.get(canonical(name)) or canonical(name) for name in names}
+
+
+def _older_inputs(chosen: Chosen, given: Mapping[str, Any]) -> list[Problem]:
+    """Names of a definition that has inputs and no operations."""
+    declared = chosen.definition.inputs
+    unknown = [
+        Problem(
+            code="input_unknown",
+            message=f"{chosen.definition.tool_name} has no input {name!r}",
+            field=f"inputs.{name}",
+            suggestion=nearest(canonical(name), declared),
+        )
+        for name in given
+        if canonical(name) not in declared
+    ]
+    present = {canonical(name) for name in given}
+    missing = [
+        Problem(
+            code="input_missing",
+            message=f"{chosen.definition.tool_name} needs {name!r}: {spec.description}",
+            field=f"inputs.{name}",
+        )
+        for name, spec in declared.items()
+        if spec.required and name not in present and spec.default is msgspec.UNSET
+    ]
+    return [*unknown, *missing]
