@@ -34,7 +34,10 @@ class ProcessLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One command. `env` is the whole environment; `keep_bytes` is how much of each stream stays in memory (half head, half tail)."""
+    """One command. `env` is the whole environment, to which a transport may add the id it finds the processes by.
+
+    `keep_bytes` is how much of each stream stays in memory (half head, half tail). `user` is a name or a number.
+    """
 
     argv: tuple[str, ...]
     stdin: bytes | None = None
@@ -52,7 +55,9 @@ class CommandRequest(msgspec.Struct, frozen=True, kw_only=True):
 class CapturedStream(msgspec.Struct, frozen=True, kw_only=True):
     """One output stream. `total_bytes` is exact. When `truncated`, `head` and `tail` are its two ends.
 
-    All of it, up to the spool limit, is then in the file `spool`; `spooled_bytes` says how much.
+    All of it, up to the spool limit, is then in the file `spool`; `spooled_bytes` says how much. `spool_error` says why
+    less was spooled (disk full): the command went on, the ends and the count are still right, the middle is lost.
+    `eof` is False when a process left running still held the stream open; `total_bytes` is what was read until then.
     """
 
     head: bytes
@@ -61,6 +66,8 @@ class CapturedStream(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     spool: Path | None = None
     spooled_bytes: int = 0
+    spool_error: str | None = None
+    eof: bool = True
 
     def text(self) -> str:
         """Head and tail as text; undecodable bytes become U+FFFD; the cut is marked in its place."""
@@ -74,7 +81,9 @@ class CapturedStream(msgspec.Struct, frozen=True, kw_only=True):
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a command ended. `exit_code` is None unless `ended` is exited.
 
-    `tree_gone` is whether every process it started was seen to end; `leftover_pids` are those that were not.
+    `tree_gone` is whether every process it started was seen to end; `leftover_pids` are those that were not. After a
+    timeout or cancel that is a failure to end them; after `exited` or `signalled` they were left running on purpose
+    (a daemon, a background child) and are not touched.
     """
 
     ended: Ended
@@ -100,7 +109,9 @@ class Transport(Protocol):
         """Run one command to its end.
 
         Setting `cancel` ends the whole process tree: TERM, `grace_s` later KILL, then a check that nothing is left.
-        A cancelled asyncio task does the same before it re-raises. Raises OpsError (`program_not_found`,
-        `program_not_startable`, `working_directory_invalid`, `output_spool_failed`) when nothing ran or output is lost.
+        A cancelled asyncio task does the same before it re-raises. Raises OpsError when nothing ran
+        (`program_not_found`, `program_not_startable`, `working_directory_invalid`) and `outcome_unknown` when the exit
+        status got lost.
+        Output that could not be spooled does not end the command: it is told by `CapturedStream.spool_error`.
         """
         ...
