@@ -1,0 +1,1 @@
+"""network-analyzer-service: looks at endpoints, scans and captures."""
