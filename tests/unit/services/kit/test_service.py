@@ -1,0 +1,16 @@
+"""The in-process service passes the suite of every service client, and does what only it can show."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from opsconductor.engine.ports import ServiceClient
+from tests.conformance.service_client import ServiceClientConformance, World
+
+
+class TestInProcessService(ServiceClientConformance):
+    @pytest.fixture
+    async def client(self, world: World) -> AsyncIterator[ServiceClient]:
+        yield world.service
