@@ -1,0 +1,1 @@
+"""asset-service: the inventory as tools (`handlers`), and where names of targets are looked up (`targets`)."""
