@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from hashlib import sha256
+from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec
@@ -60,15 +61,17 @@ def check_execution_id(execution_id: str) -> None:
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
-    """A record's body as JSON bytes. Text that UTF-8 cannot hold (lone surrogates) is kept with '?' in its place.
+    """A record's body as JSON bytes. Text that UTF-8 cannot hold (lone surrogates) is kept with '?' in its place;
+    numbers that JSON does not have (NaN, infinities) as null.
 
     Raises OpsError(`internal_error`) for what is no JSON value, `request_too_large` above `MAX_BODY_BYTES`.
     """
     try:
-        encoded = _encode(body)
-    except (UnicodeEncodeError, OverflowError, ValueError):
-        encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    except (TypeError, NotImplementedError) as error:
+        try:
+            encoded = _encode(body)
+        except (UnicodeEncodeError, OverflowError):  # lone surrogates; integers beyond 64 bits
+            encoded = json.dumps(_storable(body), ensure_ascii=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
         raise OpsError("internal_error", f"a journal record holds a value that is no JSON: {error}") from error
     if len(encoded) > MAX_BODY_BYTES:
         raise OpsError(
@@ -76,6 +79,21 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
             f"a journal record of {len(encoded)} bytes is above the limit of {MAX_BODY_BYTES}; lower the output limit",
         )
     return encoded
+
+
+def _storable(value: Any) -> Any:
+    """A copy without what JSON in UTF-8 cannot say: lone surrogates become '?', NaN and infinities null."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case float():
+            return value if isfinite(value) else None
+        case Mapping():
+            return {_storable(key): _storable(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_storable(one) for one in value]
+        case _:
+            return value
 
 
 def link(previous: bytes, row: Row) -> bytes:
