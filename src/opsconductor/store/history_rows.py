@@ -5,13 +5,14 @@ The derived tables answer "which executions were there" quickly; what happened i
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from opsconductor.engine.records import RecordKind
+from opsconductor.engine.records import Accepted, Finished, RecordKind
 from opsconductor.model.errors import OpsError
 from opsconductor.model.execution import SUCCESS, ExecutionStatus, StepStatus
 from opsconductor.model.names import canonical
@@ -19,8 +20,8 @@ from opsconductor.model.names import canonical
 Change = tuple[str, tuple[Any, ...]]
 """One statement and its parameters."""
 
-INSERT_EXECUTION = """INSERT INTO executions (id, plan_name, status, accepted_at, steps_total, tools, tenant_id,
- actor_id, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT_EXECUTION = """INSERT OR REPLACE INTO executions (id, plan_name, status, accepted_at, steps_total, tools,
+ tenant_id, actor_id, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_TOOL = "INSERT OR IGNORE INTO execution_tools (tool, accepted_at, execution_id) VALUES (?, ?, ?)"
 START_EXECUTION = "UPDATE executions SET status = ?, started_at = coalesce(started_at, ?) WHERE id = ?"
 COUNT_STEP = "UPDATE executions SET steps_succeeded = steps_succeeded + ?, steps_failed = steps_failed + ? WHERE id = ?"
@@ -39,7 +40,7 @@ def changes(execution_id: str, kind: str, at: str, body: Mapping[str, Any]) -> S
     if derive is None:
         return ()
     try:
-        return derive(execution_id, at, body)
+        return [(statement, tuple(map(_bindable, values))) for statement, values in derive(execution_id, at, body)]
     except (KeyError, TypeError, ValueError) as error:
         raise OpsError(
             "internal_error",
@@ -56,19 +57,24 @@ def tools_text(tools: Sequence[str]) -> str:
     return ", ".join(shown) + (f", and {more} more" if more > 0 else "")
 
 
+def _bindable(value: Any) -> Any:
+    """SQLite refuses text that UTF-8 cannot hold, and would fail the whole batch; the body keeps '?' there too."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
 def _accepted(execution_id: str, at: str, body: Mapping[str, Any]) -> list[Change]:
-    tools = [step["tool"] for step in body["steps"]]
-    actor = body.get("actor_id")
+    record = msgspec.convert(body, Accepted)
+    tools = [step.tool for step in record.steps]
     row = (
         execution_id,
-        body["plan_name"],
+        record.plan_name,
         ExecutionStatus.QUEUED.value,
         at,
         len(tools),
         tools_text(tools),
-        body.get("tenant_id"),
-        None if actor is None else msgspec.json.encode(actor).decode(),
-        body.get("source"),
+        record.tenant_id,
+        None if record.actor_id is None else json.dumps(record.actor_id, ensure_ascii=False),
+        record.source,
     )
     names = dict.fromkeys(canonical(tool) for tool in tools)
     return [(INSERT_EXECUTION, row), *((INSERT_TOOL, (name, at, execution_id)) for name in names)]
@@ -87,13 +93,13 @@ def _step_finished(execution_id: str, at: str, body: Mapping[str, Any]) -> list[
 
 
 def _finished(execution_id: str, at: str, body: Mapping[str, Any]) -> list[Change]:
-    counts = body["counts"]
+    record = msgspec.convert(body, Finished)
     row = (
-        ExecutionStatus(body["status"]).value,
-        body["completed_at"],
-        body.get("error_message"),
-        int(counts["successful_steps"]),
-        int(counts["failed_steps"]),
+        record.status.value,
+        record.completed_at,
+        record.error_message,
+        record.counts.successful_steps,
+        record.counts.failed_steps,
         execution_id,
     )
     return [(FINISH_EXECUTION, row)]

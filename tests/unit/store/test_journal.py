@@ -7,11 +7,17 @@ import shutil
 import sqlite3
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from opsconductor.engine import chain
+from opsconductor.engine.chain import Row
 from opsconductor.model.errors import OpsError
+from opsconductor.store.history import History
+from opsconductor.store.history_rows import INSERT_EXECUTION
 from opsconductor.store.journal import SqliteJournal
+from opsconductor.store.journal_writer import Append, JournalWriter
 from tests.conformance.journal import ACCEPTED, FINISHED, OUTPUT, JournalConformance, Medium
 
 
@@ -159,6 +165,26 @@ async def test_a_full_database_fails_whole_batches_and_later_appends_work(tmp_pa
     await journal.close()
 
 
+async def test_a_batch_that_fails_halfway_leaves_nothing_of_its_first_half(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "j.db")
+    connection = writer._open()
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count={pages + 1}")
+    small, large = (
+        Append(Row(name, 0, "t", "accepted", chain.encode_body({**ACCEPTED, "plan": {"x": "y" * size}})), (), None)
+        for name, size in (("small", 1), ("large", 100_000))
+    )
+    writer._write([small, large])
+    assert {getattr(item.error, "code", None) for item in (small, large)} == {"journal_unavailable"}
+    assert connection.execute("SELECT count(*) FROM journal").fetchone() == (0,)
+    assert not connection.in_transaction
+    small.error = None
+    writer._write([small])
+    assert small.error is None
+    assert small.row.sequence == 1
+    writer.close()
+
+
 async def test_a_journal_that_is_removed_while_in_use_is_noticed_and_then_begun_anew(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
@@ -176,16 +202,40 @@ async def test_a_journal_that_is_removed_while_in_use_is_noticed_and_then_begun_
     await journal.close()
 
 
-async def test_a_record_whose_body_has_another_shape_does_not_fail_its_neighbours(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [{"plan": {}}, {**ACCEPTED, "plan_name": None}, {**ACCEPTED, "steps": [{"id": "x"}]}, {**ACCEPTED, "steps": 5}],
+)
+async def test_a_body_of_another_shape_is_refused_and_its_neighbours_are_recorded(
+    tmp_path: Path, body: dict[str, Any]
+) -> None:
     journal = SqliteJournal(tmp_path / "j.db")
     good, bad = await asyncio.gather(
-        journal.append("a", "accepted", ACCEPTED),
-        journal.append("b", "accepted", {"plan": {}}),
-        return_exceptions=True,
+        journal.append("a", "accepted", ACCEPTED), journal.append("b", "accepted", body), return_exceptions=True
     )
     assert getattr(good, "sequence", None) == 1
     assert getattr(bad, "code", None) == "internal_error"
     await journal.close()
+
+
+async def test_names_that_utf8_cannot_hold_are_recorded_and_listed(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "j.db")
+    body = {**ACCEPTED, "plan_name": "caf\udce9", "steps": [{"id": "x", "tool": "d\udcfff"}], "actor_id": "\ud800"}
+    await journal.append("a", "accepted", body)
+    await journal.append("a", "finished", {**FINISHED, "error_message": "no \udcff"})
+    [line] = await History(journal.reader).list_executions()
+    assert (line.plan_name, line.tools, line.error_message) == ("caf?", "d?f", "no ?")
+    await journal.close()
+
+
+async def test_a_batch_whose_derived_rows_fail_leaves_no_records(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "j.db")
+    row = Row("a", 0, "t", "accepted", chain.encode_body(ACCEPTED))
+    bad = Append(row, [(INSERT_EXECUTION, (None,) * 9)], None)
+    writer._write([bad])
+    assert getattr(bad.error, "code", None) == "journal_unavailable"
+    assert writer._open().execute("SELECT count(*) FROM journal").fetchone() == (0,)
+    writer.close()
 
 
 async def test_an_append_whose_caller_was_cancelled_does_not_disturb_the_next(tmp_path: Path) -> None:
