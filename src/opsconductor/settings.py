@@ -110,6 +110,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_from: Annotated[str, _doc("Sender of mails that name none")] = ""
     slack_webhook_url: Annotated[str, _doc("Incoming webhook of slack-cli (secret)")] = ""
     slack_bot_token: Annotated[str, _doc("Bot token of slack-cli (secret)")] = ""
+    slack_api_url: Annotated[str, _doc("Slack's Web API; GovSlack has https://slack-gov.com/api")] = (
+        "https://slack.com/api"
+    )
     teams_webhook_url: Annotated[str, _doc("Workflows webhook of teams-cli (secret)")] = ""
 
     service_urls: dict[str, str] = {}

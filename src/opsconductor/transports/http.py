@@ -8,7 +8,6 @@ Imported only where a request is made: aiohttp costs start-up time.
 
 from __future__ import annotations
 
-import functools
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from opsconductor.model.errors import OpsError
+from opsconductor.transports.tls import default_tls
 
 USER_AGENT = "opsconductor"
 REDIRECTS_KEPT = frozenset({307, 308})
@@ -122,7 +122,7 @@ async def _send_once(request: OutgoingRequest, outlet: Outlet, progress: Progres
 
 def _connector(outlet: Outlet, url: URL, refusals: list[OpsError]) -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(
-        ssl=outlet.tls or _default_tls(),
+        ssl=outlet.tls or default_tls(),
         use_dns_cache=False,
         force_close=True,
         resolver=outlet.resolver or aiohttp.ThreadedResolver(),
@@ -254,12 +254,6 @@ def _words(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
         return "an answer came that is not HTTP"
     return type(error).__name__
-
-
-@functools.cache
-def _default_tls() -> ssl.SSLContext:
-    """The system's trust store, names verified. Made once: loading it takes 20 ms."""
-    return ssl.create_default_context()
 
 
 def answer_headers(answer: IncomingAnswer, *, limit: int = 64, longest: int = 1024) -> Mapping[str, str]:
