@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -179,10 +180,9 @@ class ServiceClientConformance:
         await world.service.close()
 
     @pytest.fixture
-    async def client(self, world: World) -> AsyncIterator[ServiceClient]:
+    async def client(self, world: World) -> ServiceClient:
         """Override: what is tested."""
         raise NotImplementedError
-        yield
 
     async def test_a_command_that_succeeds_is_completed_with_its_output_and_data(self, client: ServiceClient) -> None:
         asked = request(StepRequest(tool="say", id="greet", inputs={"text": "hello"}))
@@ -296,7 +296,7 @@ class ServiceClientConformance:
         asked = request(StepRequest(tool="say", inputs={"text": "hello"}), "fail", "count")
         response = await client.execute_plan(asked, on_event=events.append)
         kinds = [(event.event, event.step_index) for event in events]
-        assert kinds == [
+        assert [kind for kind, _ in groupby(kinds)] == [  # a program's output may come in several pieces
             ("step.started", 0),
             ("step.output", 0),
             ("step.finished", 0),

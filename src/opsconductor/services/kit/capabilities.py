@@ -93,11 +93,15 @@ class Capabilities:
             package = next(iter(requires.packages.values()), None)
             hint = f" (Debian package {package})" if package else ""
             return f"program not found: {', '.join(missing)}{hint}"
-        lacking = missing_privileges(requires.privileges, capabilities=effective_capabilities(), user_id=os.geteuid())
-        if lacking:
+        if lacking := self._lacking(requires.privileges):
             return f"privilege missing: {', '.join(lacking)}"
         unset = [name for name in requires.settings if not self._setting_present(name)]
         return f"setting without a value: {', '.join(unset)}" if unset else None
+
+    def _lacking(self, privileges: tuple[str, ...]) -> list[str]:
+        if not privileges:
+            return []
+        return missing_privileges(privileges, capabilities=effective_capabilities(), user_id=os.geteuid())
 
     def listing(self, definitions: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
         """One entry for each operation; a tool without operations has one entry without an operation."""

@@ -55,6 +55,11 @@ def _last_line(text: str) -> str:
     return lines[-1][:_MESSAGE_CHARS] if lines else ""
 
 
+def _still_open(result: CommandResult) -> list[str]:
+    """Streams that a process left running still holds open: what it says later is not here."""
+    return [name for name, stream in (("stdout", result.stdout), ("stderr", result.stderr)) if not stream.eof]
+
+
 def _error(code: str, message: str, **context: Any) -> ErrorInfo:
     return OpsError(code, message, **context).to_info()
 
@@ -62,19 +67,17 @@ def _error(code: str, message: str, **context: Any) -> ErrorInfo:
 def _ended_early(ctx: StepContext, result: CommandResult) -> tuple[StepStatus, ErrorInfo]:
     """Status and error of a command that was ended by us: by its time limit or a cancellation."""
     program, left = ctx.tool.tool_name, list(result.leftover_pids)
-    limit = ended = None
-    if result.ended is Ended.TIMEOUT:
-        limit = f"{program} reached its time limit of {ctx.timeout_s:g} s"
-        ended = (StepStatus.TIMEOUT, _error("command_timeout", f"{limit} and was ended", timeout_s=ctx.timeout_s))
-    else:
-        ended = (StepStatus.CANCELLED, _error("cancelled", f"{program} was cancelled and its processes are gone"))
+    timed_out = result.ended is Ended.TIMEOUT
+    what = f"{program} reached its time limit of {ctx.timeout_s:g} s" if timed_out else f"{program} was cancelled"
+    if result.tree_gone and timed_out:
+        return StepStatus.TIMEOUT, _error("command_timeout", f"{what} and was ended", timeout_s=ctx.timeout_s)
     if result.tree_gone:
-        return ended
-    if limit and ctx.operation.is_idempotent:
-        message = f"{limit}; its processes could not be seen to end: {left}"
-        context = {"timeout_s": ctx.timeout_s, "cancel_unconfirmed": True, "leftover_pids": left}
-        return StepStatus.TIMEOUT, _error("command_timeout", message, **context)
-    message = f"{limit or f'{program} was cancelled'}; its processes could not be seen to end: {left}"
+        return StepStatus.CANCELLED, _error("cancelled", f"{what} and its processes are gone")
+    message = f"{what}; its processes could not be seen to end: {left}"
+    if timed_out and ctx.operation.is_idempotent:
+        return StepStatus.TIMEOUT, _error(
+            "command_timeout", message, timeout_s=ctx.timeout_s, cancel_unconfirmed=True, leftover_pids=left
+        )
     return StepStatus.OUTCOME_UNKNOWN, _error("cancel_unconfirmed", message, leftover_pids=left)
 
 
@@ -118,7 +121,7 @@ class CommandRunner:
         self, ctx: StepContext, command: RenderedCommand, *, redactor: Redactor, output: StepOutput
     ) -> Outcome:
         """Run to the end. Raises OpsError when nothing ran (`program_not_found` …) or output is lost."""
-        self._spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_spool_dir()
         request = self._request(ctx, command)
         result = await self._transport.run(
             request, on_output=output.chunk if output.wanted else None, cancel=ctx.cancel
@@ -136,10 +139,18 @@ class CommandRunner:
             "stderr_bytes": result.stderr.total_bytes,
             **({"signal": _signal_name(result.signal)} if result.signal else {}),
             **({"leftover_pids": list(result.leftover_pids)} if result.leftover_pids else {}),
+            **({"open_streams": still_open} if (still_open := _still_open(result)) else {}),
             **await self._data(ctx, result, stdout),
             **await self._kept_files(ctx, result, redactor),
         }
         return Outcome(status=status, output=shown, error=error)
+
+    def _make_spool_dir(self) -> None:
+        try:
+            self._spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            message = f"the spool folder {self._spool_dir} cannot be made: {error}; nothing was started"
+            raise OpsError("program_not_startable", message) from error
 
     def _request(self, ctx: StepContext, command: RenderedCommand) -> CommandRequest:
         return CommandRequest(
@@ -172,6 +183,8 @@ class CommandRunner:
         artifacts: list[Artifact] = []
         problems: list[str] = []
         for name, stream in (("stdout", result.stdout), ("stderr", result.stderr)):
+            if stream.spool_error is not None:
+                problems.append(f"{name}: {stream.spool_error}; the middle of the output is lost")
             if stream.spool is None:
                 continue
             if not stream.truncated:

@@ -7,13 +7,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from opsconductor.model.errors import OpsError
 from opsconductor.model.execution import StepStatus
 from opsconductor.security.redaction import Redactor
 from opsconductor.services.kit.handlers import Handler, HandlerResult, StepContext
 from opsconductor.services.kit.outcomes import Outcome, outcome_of_error
+from opsconductor.services.kit.plain_json import plain_json
 from opsconductor.services.kit.waiting import Woken, end_task, wait_for_task
 
 log = logging.getLogger(__name__)
@@ -23,8 +22,7 @@ def _plain(ctx: StepContext, result: HandlerResult) -> dict[str, Any]:
     """The handler's output as plain JSON data."""
     if not isinstance(result, HandlerResult):
         raise TypeError(f"handler {ctx.operation.handler} gave {type(result).__name__}, expected HandlerResult")
-    output = msgspec.to_builtins({**result.output, "data": result.data}, str_keys=True)
-    return dict(output)
+    return dict(plain_json({**result.output, "data": result.data}))
 
 
 def _defect(ctx: StepContext) -> Outcome:
@@ -40,7 +38,8 @@ def _defect(ctx: StepContext) -> Outcome:
 def _collect(ctx: StepContext, task: asyncio.Task[HandlerResult], redactor: Redactor) -> Outcome:
     """The outcome of a handler that came to its own end."""
     try:
-        return Outcome(status=StepStatus.COMPLETED, output=redactor.data(_plain(ctx, task.result())))
+        output = _plain(ctx, task.result())
+        return Outcome(status=StepStatus.COMPLETED, output=redactor.data(output) if redactor else output)
     except OpsError as error:
         return outcome_of_error(error, idempotent=ctx.operation.is_idempotent)
     except (Exception, asyncio.CancelledError):  # the boundary: one handler's defect ends one step

@@ -14,7 +14,15 @@ from opsconductor.model.execution import StepStatus
 
 _DOUBTS = frozenset({"outcome_unknown", "cancel_unconfirmed"})
 # Something was sent or started, and its end was not seen: a doubt for what must not happen twice.
-_ENDS_NOT_SEEN = frozenset({"command_timeout", "service_connection_lost", "service_answer_invalid", "internal_error"})
+_ENDS_NOT_SEEN = frozenset(
+    {
+        "command_timeout",
+        "internal_error",
+        "output_spool_failed",
+        "service_answer_invalid",
+        "service_connection_lost",
+    }
+)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from opsconductor.services.kit import parsers_text
+from opsconductor.services.kit.plain_json import plain_json
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def parse(name: str, text: str, *, extra: Mapping[str, Parser] | None = None, ma
         return Parsed(error=f"there is no parser {name!r}")
     try:
         found = parser(text) if parser is not None else _parse_with_jc(name, text)
-        return Parsed(data=msgspec.to_builtins(found, str_keys=True))
+        return Parsed(data=plain_json(found))
     except Exception as error:  # parsers, jc's above all, raise anything on odd input; the raw text is kept
         log.debug("parser %s failed", name, exc_info=True)
         reason = str(error).strip().splitlines()

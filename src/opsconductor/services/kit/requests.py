@@ -93,15 +93,21 @@ def claim_for(request: PlanRequest, *, durable: bool) -> Claim:
 
     The key is the caller's, else the execution and its step ids. Epoch and deadline are not part of the body:
     the same work asked for again later, or by another coordinator, is the same work.
+
+    Raises OpsError(`request_invalid`) for what is not plain JSON.
     """
     body = (request.execution_id, request.tenant_id, request.actor_id, request.plan_name, request.steps)
+    try:
+        encoded = msgspec.json.encode(body, order="deterministic")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise OpsError("request_invalid", f"steps: expected plain JSON data in valid UTF-8: {error}") from error
     key = request.idempotency_key or _derived_key(request)
     return Claim(
         scope=request.tenant_id or "",
         key=key,
         execution_id=request.execution_id,
         epoch=request.epoch,
-        body_sha256=hashlib.sha256(msgspec.json.encode(body, order="deterministic")).digest(),
+        body_sha256=hashlib.sha256(encoded).digest(),
         durable=durable,
     )
 

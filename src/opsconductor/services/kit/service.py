@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -126,24 +125,19 @@ class Service:
         if self._closed:
             raise OpsError("service_not_ready", f"{self.name} is closing and takes no more requests")
         checked = checked_request(request, max_steps=self.limits.max_plan_steps)
-        left_s = remaining_s(checked, self._now)
+        deadline = time.monotonic() + remaining_s(checked, self._now)
         catalog = self._catalog()
         durable = any(_must_not_repeat(self.name, catalog, step) for step in checked.steps)
         claim = claim_for(checked, durable=durable)
-        events = ExecutionEvents(checked.execution_id, on_event, self._timestamp)
-        recorded = await self._inbox.admit(claim, lost=lambda: self._lost_response(checked))
-        if recorded is not None:
-            events.plan_finished(recorded)
-            return recorded
         run = PlanRun(
             request=checked,
             key=claim.key,
             catalog=catalog,
             active=ActiveRun(),
-            events=events,
-            deadline=time.monotonic() + left_s if left_s != math.inf else math.inf,
+            events=ExecutionEvents(checked.execution_id, on_event, self._timestamp),
+            deadline=deadline,
         )
-        return await self._finished(run, claim)
+        return await self._apart_from_caller(run, claim)
 
     async def cancel(self, execution_id: str) -> bool:
         """Stop what runs of that execution; True when something of it was running."""
@@ -188,31 +182,39 @@ class Service:
     def _timestamp(self) -> str:
         return to_rfc3339(self._now())
 
-    async def _finished(self, run: PlanRun, claim: Claim) -> PlanResponse:
-        """Run in a task of its own, so that a caller who goes away does not tear the recording apart."""
-        task = asyncio.ensure_future(self._recorded_run(run, claim))
+    async def _apart_from_caller(self, run: PlanRun, claim: Claim) -> PlanResponse:
+        """Work in a task of its own, so that a caller who goes away does not tear the recording apart."""
+        task = asyncio.create_task(self._answered(run, claim))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             run.active.cancel()
-            await asyncio.wait((task,))
+            await asyncio.gather(task, return_exceptions=True)
             raise
 
-    async def _recorded_run(self, run: PlanRun, claim: Claim) -> PlanResponse:
+    async def _answered(self, run: PlanRun, claim: Claim) -> PlanResponse:
+        """The recorded answer, or the one that the work makes now. What runs can be cancelled from here on."""
         active = self._running.setdefault(run.request.execution_id, set())
         active.add(run.active)
         try:
-            response = await self._plans.run(run)
-            await self._inbox.finish(claim, response)
+            recorded = await self._inbox.admit(claim, lost=lambda: self._lost_response(run.request))
+            response = recorded or await self._worked(run, claim)
         finally:
-            self._inbox.abandon(claim)
             active.discard(run.active)
-            if not active:
-                self._running.pop(run.request.execution_id, None)
+            if not active and self._running.get(run.request.execution_id) is active:
+                del self._running[run.request.execution_id]
         run.events.plan_finished(response)
         return response
+
+    async def _worked(self, run: PlanRun, claim: Claim) -> PlanResponse:
+        try:
+            response = await self._plans.run(run)
+            await self._inbox.finish(claim, response)
+            return response
+        finally:
+            self._inbox.abandon(claim)
 
     def _lost_response(self, request: PlanRequest) -> PlanResponse:
         """The answer for a request that a process before this one had started and did not finish."""

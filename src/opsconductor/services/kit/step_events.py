@@ -11,6 +11,8 @@ from opsconductor.model.outcome import Event, PlanResponse, StepRequest, StepRes
 from opsconductor.security.redaction import Redactor
 
 log = logging.getLogger(__name__)
+_MAX_EVENTS = 10_000
+"""Most step.output events of one stream: a program that writes single bytes must not flood the listener."""
 
 
 class ExecutionEvents:
@@ -96,6 +98,7 @@ class _StreamText:
         self._mask = redactor.stream()
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._left_bytes = limit_bytes
+        self._left_events = _MAX_EVENTS
         self.offset = 0
         self.cut = False
 
@@ -105,8 +108,9 @@ class _StreamText:
             return ""
         shown = self._mask.feed(chunk[: self._left_bytes])
         self._left_bytes -= min(len(chunk), self._left_bytes)
+        self._left_events -= 1
         text = self._decode(shown)
-        if self._left_bytes == 0:
+        if self._left_bytes == 0 or self._left_events == 0:
             self.cut = True
             text += "\n[… more output is not shown while the step runs; the result has it …]\n"
         return text

@@ -26,6 +26,7 @@ from opsconductor.services.kit.handler_runner import run_handler
 from opsconductor.services.kit.handlers import Handler, HandlerRegistry, StepContext
 from opsconductor.services.kit.limits import ServiceLimits
 from opsconductor.services.kit.outcomes import Outcome, outcome_of_error
+from opsconductor.services.kit.plain_json import plain_error
 from opsconductor.services.kit.secret_inputs import NO_SECRETS, redacted_error, redactor_for
 from opsconductor.services.kit.selection import Catalog, Selected, find_tool, select
 from opsconductor.services.kit.step_events import ExecutionEvents, StepOutput
@@ -54,10 +55,12 @@ class _Attempt:
     selected: Selected | None = None
     target: Target | None = None
     redactor: Redactor = NO_SECRETS
+    begun: bool = False
 
     @property
-    def idempotent(self) -> bool:
-        return self.selected is None or self.selected.operation.is_idempotent
+    def repeatable(self) -> bool:
+        """Whether an end that nobody saw leaves no doubt: nothing had begun, or it does no harm twice."""
+        return not self.begun or self.selected is None or self.selected.operation.is_idempotent
 
 
 def check_env(env: Mapping[str, str], allowed: frozenset[str]) -> None:
@@ -103,11 +106,11 @@ class StepRunner:
         try:
             outcome = await self._attempt(run, attempt)
         except OpsError as error:
-            outcome = outcome_of_error(error, idempotent=attempt.idempotent)
+            outcome = outcome_of_error(error, idempotent=attempt.repeatable)
         except Exception:  # the boundary: a defect here ends one step, never the service
             log.exception("step %s of execution %s failed", run.step.id, run.request.execution_id)
             defect = OpsError("internal_error", "a defect in OpsConductor; the service's log has the details")
-            outcome = outcome_of_error(defect, idempotent=attempt.idempotent)
+            outcome = outcome_of_error(defect, idempotent=attempt.repeatable)
         selected = attempt.selected
         return StepResult(
             step_index=run.index,
@@ -115,7 +118,7 @@ class StepRunner:
             tool=run.step.tool,
             status=outcome.status,
             output=outcome.output,
-            error=None if outcome.error is None else redacted_error(attempt.redactor, outcome.error),
+            error=None if outcome.error is None else plain_error(redacted_error(attempt.redactor, outcome.error)),
             started_at=started_at,
             completed_at=self._timestamp(),
             duration_ms=round((time.monotonic() - began) * 1000),
@@ -144,6 +147,7 @@ class StepRunner:
         )
         left_s = max(limit_s - (time.monotonic() - began), _LEAST_TIMEOUT_S)
         context = self._context(run, selected, placed.target, left_s, output)
+        attempt.begun = True
         try:
             return await self._execute(context, inputs, attempt.redactor, output)
         finally:

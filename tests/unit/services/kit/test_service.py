@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from opsconductor.engine.ports import ServiceClient
@@ -12,5 +10,5 @@ from tests.conformance.service_client import ServiceClientConformance, World
 
 class TestInProcessService(ServiceClientConformance):
     @pytest.fixture
-    async def client(self, world: World) -> AsyncIterator[ServiceClient]:
-        yield world.service
+    async def client(self, world: World) -> ServiceClient:
+        return world.service
