@@ -1,7 +1,7 @@
 """Log lines: one record, one line on stderr, secrets masked, control characters escaped.
 
-`configure` is called once by bootstrap; everyone else takes a `get_logger`. structlog is imported when the first line
-is written, so that a command that logs nothing does not pay for it.
+`configure` is called once by bootstrap; everyone else takes a `get_logger` (the standard library's loggers are rendered
+alike). structlog is imported for the first line: a command that logs nothing does not pay for it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ EventDict = MutableMapping[str, Any]
 Level = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 _MAX_TEXT = 8192
+_FIELDS = "fields"
 
 
 class Logger:
@@ -44,11 +45,9 @@ class Logger:
         """Write what went wrong; `exc_info=` takes the exception."""
         self._write(logging.ERROR, event, fields)
 
-    def _write(self, level: int, event: str, fields: Mapping[str, Any]) -> None:
-        if logging.getLogger(self._name).isEnabledFor(level):
-            import structlog
-
-            structlog.stdlib.get_logger(self._name).log(level, event, **fields)
+    def _write(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        exc_info = fields.pop("exc_info", None)
+        logging.getLogger(self._name).log(level, "%s", event, exc_info=exc_info, extra={_FIELDS: fields})
 
 
 def get_logger(name: str) -> Logger:
@@ -64,36 +63,44 @@ def configure(
     stream: TextIO | None = None,
 ) -> None:
     """Send our own records and those of libraries to `stream` (stderr), rendered alike. Replaces an earlier set-up."""
-    import structlog
-
-    mask = redact or _unchanged
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-        structlog.processors.format_exc_info,
-        lambda _logger, _method, event: _cleaned(event, mask),
-    ]
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _render_json if log_format == "json" else _render_text,
-            ],
-        )
-    )
+    handler.setFormatter(_Formatter(redact or _unchanged, _render_json if log_format == "json" else _render_text))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+class _Formatter(logging.Formatter):
+    """structlog's formatter, made when there is a first record to format: importing it takes a tenth of a second."""
+
+    def __init__(self, mask: Redact, render: Callable[[Any, str, EventDict], str]) -> None:
+        super().__init__()
+        self._mask, self._render = mask, render
+        self._inner: logging.Formatter | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        if self._inner is None:
+            self._inner = self._made()
+        return self._inner.format(record)
+
+    def _made(self) -> logging.Formatter:
+        import structlog
+
+        collect: list[Any] = [
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.ExtraAdder(allow=[_FIELDS]),
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.format_exc_info,
+        ]
+        render: list[Any] = [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            lambda _logger, _method, event: _cleaned(event, self._mask),
+            self._render,
+        ]
+        return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=collect, processors=render)
 
 
 def _unchanged(text: str) -> str:
@@ -101,10 +108,9 @@ def _unchanged(text: str) -> str:
 
 
 def _cleaned(event: EventDict, mask: Redact) -> EventDict:
-    """Mask and bound every text of a record, whatever it is nested in."""
-    return {str(key): _clean(value, mask) for key, value in event.items() if not str(key).startswith("_")} | {
-        key: value for key, value in event.items() if str(key).startswith("_")
-    }
+    """Join a record with its fields, and mask and bound every text of it, whatever it is nested in."""
+    fields = event.pop(_FIELDS, {})
+    return {str(key): _clean(value, mask) for key, value in {**fields, **event}.items()}
 
 
 def _clean(value: Any, mask: Redact) -> Any:

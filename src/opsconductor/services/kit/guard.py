@@ -5,6 +5,7 @@ A plain ASGI middleware, so that streams pass through untouched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers
@@ -15,6 +16,7 @@ from opsconductor.services.kit.auth import Authenticator, identify
 from opsconductor.services.kit.problem import problem_response
 from opsconductor.telemetry.logs import get_logger
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")  # RFC 9110 §7.2
 _log = get_logger("opsconductor.services.http")
 OPEN_PATHS = frozenset({"/health", "/ready"})
 PRINCIPAL = "opsconductor.principal"
@@ -95,8 +97,8 @@ class Guard:
 
 def check_host(value: str, allowed: Collection[str]) -> None:
     """Refuse names that a web page could have pointed at this machine (DNS rebinding). Raises `host_not_allowed`."""
-    name = value.partition("]")[0] + "]" if value.startswith("[") else value.partition(":")[0]
-    if name.lower() not in allowed:
+    parts = _HOST.fullmatch(value)
+    if parts is None or parts[1].lower() not in allowed:
         raise OpsError(
             "host_not_allowed",
             f"this server listens on loopback and answers to {', '.join(sorted(allowed))}, not to {value[:100]!r};"

@@ -1,6 +1,6 @@
 """Runs an application under uvicorn and ends it well: SIGTERM drains, a second signal ends at once.
 
-Called by bootstrap for `serve` and `up`. The loop is plain asyncio: it starts programs 4 to 40 times faster than uvloop.
+Called by bootstrap for `serve` and `up`. The loop is plain asyncio: it starts programs 4 to 40 times as fast as uvloop.
 """
 
 from __future__ import annotations
