@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from opsconductor.model.outcome import Event, PlanRequest, PlanResponse
+from opsconductor.model.plan import Receiver
 
 EventSink = Callable[[Event], None]
 Now = Callable[[], datetime]
@@ -94,4 +95,16 @@ class Telemetry(Protocol):
 
     def step_finished(self, service: str, tool: str, status: str, duration_s: float) -> None:
         """A step reached a terminal state."""
+        ...
+
+
+class ReceiverHost(Protocol):
+    """Receivers on loopback that a plan may ask for (embedded mode only); one host for one execution."""
+
+    async def start(self, receivers: Mapping[str, Receiver]) -> dict[str, dict[str, Any]]:
+        """Start them; what templates see as `receivers.<name>` (`url`, or `host` and `port`). Raises OpsError."""
+        ...
+
+    async def stop(self) -> dict[str, Any]:
+        """Stop them, also when `start` failed half-way; what each received, by name, as plain JSON."""
         ...

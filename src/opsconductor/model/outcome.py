@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from opsconductor.model.errors import ErrorInfo
 from opsconductor.model.execution import ExecutionStatus, StepStatus
@@ -77,7 +78,11 @@ class ResultCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `/execute-plan`. `status` is terminal; `error_message` names the first step that did not succeed."""
+    """The answer to `/execute-plan`. `status` is terminal; `error_message` names the first step that did not succeed.
+
+    `outputs` (the plan's declared ones; those that have no value are in `output_errors`) and `received` (by the plan's
+    receivers) are there when the plan asks for them.
+    """
 
     execution_id: str
     status: ExecutionStatus
@@ -89,6 +94,8 @@ class PlanResponse(msgspec.Struct, frozen=True, kw_only=True):
     error_details: dict[str, Any] | None = None
     plan: str | None = None
     outputs: dict[str, Any] | None = None
+    output_errors: dict[str, str] | UnsetType = UNSET
+    received: dict[str, Any] | UnsetType = UNSET
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
