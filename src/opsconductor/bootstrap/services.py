@@ -84,7 +84,9 @@ class ServiceFactory:
             from opsconductor.security.scan import parse_scan_policy
             from opsconductor.services.network.handlers import handlers as network_handlers
 
-            return network_handlers(parse_scan_policy(self.settings.scan_allow), self.transport, child_environment())
+            return network_handlers(
+                parse_scan_policy(self.settings.scan_allow), self.transport, child_environment(), self._new_id
+            )
         return {}
 
     def _asset_store(self) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from opsconductor.engine.ports import NewId
 from opsconductor.model.errors import OpsError
 from opsconductor.services.kit.artifacts import ArtifactStore
 from opsconductor.services.kit.handlers import HandlerResult, StepContext
@@ -28,8 +29,9 @@ _SHOWN_PACKETS = 1000
 class Tcpdump:
     """The handlers, bound to the way programs are started."""
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, new_id: NewId) -> None:
         self._programs = programs
+        self._new_id = new_id
 
     async def capture(self, ctx: StepContext, inputs: Mapping[str, Any]) -> HandlerResult:
         """Capture until `packets` came or `duration_s` is over; data has the counts and the first packets as text."""
@@ -91,9 +93,9 @@ class Tcpdump:
         return result.stdout.text().splitlines()
 
     async def _keep(self, ctx: StepContext, pcap: bytes) -> dict[str, Any]:
-        path = ctx.work_dir / "spool" / f"{ctx.dispatch_id}.pcap"
+        path = ctx.work_dir / "spool" / f"{self._new_id()}.pcap"
         await asyncio.to_thread(path.write_bytes, pcap)
-        store = ArtifactStore(ctx.work_dir / "artifacts", lambda: ctx.dispatch_id)
+        store = ArtifactStore(ctx.work_dir / "artifacts", self._new_id)
         taken = await store.take(
             ctx.execution_id, path, name=f"{ctx.step_id or 'capture'}.pcap", media_type="application/vnd.tcpdump.pcap"
         )
