@@ -69,6 +69,11 @@ class CapturedStream(msgspec.Struct, frozen=True, kw_only=True):
     spool_error: str | None = None
     eof: bool = True
 
+    def __repr__(self) -> str:
+        """Without the output, which may be megabytes and secret: asyncio and loggers call repr unasked."""
+        ends = "truncated" if self.truncated else "whole"
+        return f"<CapturedStream {self.total_bytes} bytes {ends}, spool={self.spool}, error={self.spool_error!r}>"
+
     def text(self) -> str:
         """Head and tail as text; undecodable bytes become U+FFFD; the cut is marked in its place."""
         if not self.truncated:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from opsconductor.transports.base import CapturedStream
 
+_SLOW_FOR_WRITES = 32
+
 
 class Tail:
     """The last `size` bytes of what is added, in a ring, so that adding costs one copy."""
@@ -41,14 +43,18 @@ class Tail:
 
 
 class SpoolFile:
-    """A file that takes a stream up to a limit. A failed write is kept as `error`; counting and reading go on."""
+    """A file that takes a stream up to a limit. A failed write is kept as `error`; counting and reading go on.
 
-    def __init__(self, path: Path, limit_bytes: int) -> None:
+    `slow` is set by a write that took at least `slow_write_s`, and until a row of quicker ones has followed.
+    """
+
+    def __init__(self, path: Path, limit_bytes: int, *, slow_write_s: float = 0.01) -> None:
         self.path = path
         self.written = 0
         self.error: str | None = None
-        self.slowest_s = 0.0
         self._limit = limit_bytes
+        self._slow_write_s = slow_write_s
+        self._slow_for = 0
         self._fd = -1
 
     def write(self, data: bytes | memoryview) -> None:
@@ -66,11 +72,17 @@ class SpoolFile:
                 rest = rest[count:]
         except OSError as error:
             self.error = f"{self.path}: {os.strerror(error.errno or 0)} after {self.written} bytes"
-        self.slowest_s = max(self.slowest_s, time.monotonic() - started)
+        took_s = time.monotonic() - started
+        self._slow_for = _SLOW_FOR_WRITES if took_s >= self._slow_write_s else max(0, self._slow_for - 1)
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    @property
+    def slow(self) -> bool:
+        """Whether the next write may well block."""
+        return self._slow_for > 0
 
     @property
     def exists(self) -> bool:

@@ -24,9 +24,8 @@ _USUAL_PIPE_BYTES = 64 * 1024
 class OutputReader:
     """Reads one stream until its end into a capture and a sink.
 
-    Spool writes happen right here as long as the page cache takes them (0.1 ms a chunk). Once one took longer than
-    `slow_write_s`, the disk is pushing back: this stream then writes in a thread and is not read meanwhile, so that the
-    command waits and the loop does not.
+    Spool writes happen right here as long as the page cache takes them (0.1 ms a chunk). While the disk pushes back
+    (`SpoolFile.slow`) they happen in a thread and the stream is not read: the command waits, the loop does not.
     """
 
     def __init__(
@@ -37,7 +36,6 @@ class OutputReader:
         *,
         buffer: memoryview,
         sink: OutputSink | None,
-        slow_write_s: float,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
@@ -45,7 +43,6 @@ class OutputReader:
         self._capture = capture
         self._buffer = buffer
         self._sink = sink
-        self._slow_write_s = slow_write_s
         self._writing: asyncio.Future[None] | None = None
         self._stopping = False
         self._wide = False
@@ -57,7 +54,7 @@ class OutputReader:
         if not due:
             return
         spool = self._capture.spool
-        if spool.slowest_s < self._slow_write_s:
+        if not spool.slow:
             spool.write(due)
             return
         self._loop.remove_reader(self._fd)

@@ -41,9 +41,11 @@ class RunningCommand:
         self._loop.add_reader(self._process.pidfd, self._on_exit)
 
         def reader(name: str, fd: int) -> OutputReader:
-            spool = SpoolFile(request.spool_dir / f"{self._command_id}.{name}", request.spool_limit_bytes)
+            spool = SpoolFile(
+                request.spool_dir / f"{self._command_id}.{name}", request.spool_limit_bytes, slow_write_s=slow_write_s
+            )
             capture = StreamCapture(request.keep_bytes, spool)
-            return OutputReader(name, fd, capture, buffer=buffer, sink=sink, slow_write_s=slow_write_s)
+            return OutputReader(name, fd, capture, buffer=buffer, sink=sink)
 
         self._readers = (reader("stdout", self._process.stdout_fd), reader("stderr", self._process.stderr_fd))
         has_stdin = request.stdin is not None
