@@ -148,10 +148,11 @@ async def history(connection: AsyncConnection, tenant_id: str, asset_id: str, li
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
-async def add(connection: AsyncConnection, tenant_id: str, asset: Asset) -> None:
-    """Insert an asset and its terms. Raises IntegrityError when a live asset has the hostname."""
-    await connection.execute(insert(assets).values(**_row(asset, tenant_id)))
-    await _add_terms(connection, tenant_id, asset.id, _pairs(asset))
+async def add(connection: AsyncConnection, tenant_id: str, *new: Asset) -> None:
+    """Insert assets and their terms. Raises IntegrityError when a live asset has one of the hostnames."""
+    await connection.execute(insert(assets), [_row(asset, tenant_id) for asset in new])
+    pairs = [(asset.id, field, value) for asset in new for field, value in _pairs(asset)]
+    await _add_terms(connection, tenant_id, pairs)
 
 
 async def replace(connection: AsyncConnection, tenant_id: str, before: Asset, after: Asset) -> bool:
@@ -165,16 +166,13 @@ async def replace(connection: AsyncConnection, tenant_id: str, before: Asset, af
     if gone:
         matching = tuple_(asset_terms.c.field, asset_terms.c.value).in_([tuple(pair) for pair in gone])
         await connection.execute(delete(asset_terms).where(asset_terms.c.asset_id == after.id, matching))
-    await _add_terms(connection, tenant_id, after.id, new - old)
+    await _add_terms(connection, tenant_id, [(after.id, field, value) for field, value in new - old])
     return True
 
 
-async def _add_terms(
-    connection: AsyncConnection, tenant_id: str, asset_id: str, pairs: Iterable[tuple[str, str]]
-) -> None:
-    rows = [
-        {"tenant_id": tenant_id, "asset_id": asset_id, "field": field, "value": value} for field, value in sorted(pairs)
-    ]
+async def _add_terms(connection: AsyncConnection, tenant_id: str, new: Iterable[tuple[str, str, str]]) -> None:
+    names = ("asset_id", "field", "value")
+    rows = [{"tenant_id": tenant_id, **dict(zip(names, entry, strict=True))} for entry in sorted(new)]
     if rows:
         await connection.execute(insert(asset_terms), rows)
 

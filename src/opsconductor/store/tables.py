@@ -25,7 +25,7 @@ assets = Table(
     Column("tenant_id", word(128), nullable=False),
     Column("hostname", word(253), nullable=False),
     *(
-        Column(name, word(256), nullable=False, server_default="")
+        Column(name, word(256), nullable=False)
         for name in ("type", "platform", "os", "status", "environment", "location", "owner")
     ),
     Column("created_at", word(32), nullable=False),
