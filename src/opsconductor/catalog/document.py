@@ -1,8 +1,8 @@
-"""The only place where a tool definition or a plan is read from its bytes; the catalog's loader and the plan reader call it.
+"""The only place where tool definitions and plans are read from bytes; the loader and the plan reader call it.
 
-Three readers, one meaning. JSON is read strictly. Small everyday YAML is read by a fast parser, but only text for which
-that parser is known to agree with the strict one (`_quick`). Everything else, and everything with an error in it, is read
-event by event (`yaml_strict`), which is slower and tells each problem with its place. Tests hold the readers together.
+Three readers, one meaning. JSON is read strictly. Small everyday YAML is read by a fast parser, but only text for
+which that parser is known to agree with the strict one (`_quick`). Everything else, and everything with an error in
+it, is read event by event (`yaml_strict`), which is slower and tells each problem with its place.
 """
 
 from __future__ import annotations

@@ -1,0 +1,77 @@
+"""From the bytes of one file to a checked definition, or to everything that is wrong with it.
+
+Good files take the short way: read, convert, check. A file that does not convert is gone through again by schema, so
+that all its errors are told at once with their lines. Called by `catalog.index` for files that changed; opens nothing.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import PurePath
+
+import msgspec
+
+from opsconductor.catalog.document import Document, read_document
+from opsconductor.catalog.findings import Finding, to_problems
+from opsconductor.catalog.lint import check_definition
+from opsconductor.model.errors import OpsError, Problem
+from opsconductor.model.limits import DocumentLimits
+from opsconductor.model.tool import ToolDefinition
+
+QUALITY_SUFFIX = ".quality.yaml"
+
+
+class LoadedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What one file gave. `definition` is None when `problems` holds an error; warnings stand beside a definition."""
+
+    digest: str
+    definition: ToolDefinition | None = None
+    legacy: bool = False
+    problems: tuple[Problem, ...] = ()
+
+
+def load_file(data: bytes, file: str, limits: DocumentLimits) -> LoadedFile:
+    """Read one definition in today's format or the older one. Never raises: what is wrong is in `problems`."""
+    digest = sha256(data).hexdigest()
+    try:
+        document = read_document(data, file=file, limits=limits)
+    except OpsError as error:
+        return LoadedFile(digest=digest, problems=error.problems)
+    if isinstance(document.value, dict) and "capabilities" in document.value:
+        return _load_legacy(document, digest)
+    try:
+        definition = msgspec.convert(document.value, ToolDefinition)
+        findings = check_definition(definition)
+    except (msgspec.ValidationError, RecursionError) as error:
+        return LoadedFile(digest=digest, problems=_structure_problems(document, error))
+    if definition.id != _stem(file):
+        findings.append(_misnamed(definition, file))
+    problems = tuple(to_problems(findings, file, document.position)) if findings else ()
+    return LoadedFile(digest=digest, definition=None if problems else definition, problems=problems)
+
+
+def _stem(file: str) -> str:
+    name = file.rpartition("/")[2]
+    return name.rpartition(".")[0]
+
+
+def _misnamed(definition: ToolDefinition, file: str) -> Finding:
+    wanted = definition.id + PurePath(file).suffix
+    message = f"the file of {definition.tool_name!r} is named {PurePath(file).name}, expected {wanted}"
+    return Finding(("tool_name",), message, expected=wanted)
+
+
+def _structure_problems(document: Document, error: Exception) -> tuple[Problem, ...]:
+    from opsconductor.catalog.schema import structure_findings
+
+    # The schema and the conversion are made from the same structures; should they ever differ, conversion decides.
+    findings = structure_findings(document.value) or [Finding((), str(error))]
+    return tuple(to_problems(findings, document.file, document.position))
+
+
+def _load_legacy(document: Document, digest: str) -> LoadedFile:
+    from opsconductor.catalog.legacy import read_legacy
+
+    definition, findings = read_legacy(document.value)
+    problems = tuple(to_problems(findings, document.file, document.position))
+    return LoadedFile(digest=digest, definition=definition, legacy=True, problems=problems)
