@@ -40,7 +40,13 @@ def database_url(text_url: str) -> URL:
         raise OpsError("database_unavailable", f"found a database URL for {url.drivername!r}; {_EXPECTED}")
     if driver.startswith("sqlite") and url.database in (None, "", ":memory:"):
         raise OpsError("database_unavailable", f"the database URL names no file; {_EXPECTED}")
+    if driver.startswith("sqlite"):
+        url = url.set(database=str(Path(url.database or "").expanduser().absolute()))
     return url.set(drivername=driver)
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
 
 
 _EXPECTED = "expected sqlite:////path/inventory.db or postgresql://user@host/name"
@@ -68,10 +74,6 @@ def _configure_sqlite(engine: Engine) -> None:
     def _begun(connection: Any) -> None:
         write = connection.get_execution_options().get("write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _file_of(url: URL) -> str:
-    return str(Path(url.database or "").expanduser().absolute())
 
 
 @contextmanager
@@ -121,7 +123,7 @@ def migrate(url: URL) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
-    sqlite = url.get_backend_name() == "sqlite"
+    sqlite = _is_sqlite(url)
     engine = create_engine(url.set(drivername="sqlite") if sqlite else url, hide_parameters=True)
     if sqlite:
         _configure_sqlite(engine)
@@ -150,27 +152,27 @@ class Database:
         """Connect, and bring the schema up to date. Raises OpsError(`database_unavailable`)."""
         url = database_url(text_url)
         try:
-            if url.get_backend_name() == "sqlite":
-                url = url.set(database=_file_of(url))
-                version = await asyncio.to_thread(_prepare_sqlite, Path(url.database or ""))
-                engine = create_async_engine(url, hide_parameters=True)
-                _configure_sqlite(engine.sync_engine)
-            else:
-                engine = create_async_engine(url, hide_parameters=True, pool_pre_ping=True)
-                version = await _postgres_version(engine)
-            if version != HEAD:
-                await asyncio.to_thread(migrate, url)
+            database = cls(url, create_async_engine(url, hide_parameters=True, pool_pre_ping=not _is_sqlite(url)))
         except ModuleNotFoundError as error:
             message = "PostgreSQL needs its driver: pip install 'opsconductor[postgres]'"
             raise OpsError("database_unavailable", message) from error
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise _unavailable(url, error) from error
-        return cls(url, engine)
+        try:
+            await database._make_current()
+        except BaseException as error:
+            await database.close()
+            if isinstance(error, SQLAlchemyError | sqlite3.Error | OSError):
+                raise _unavailable(url, error) from error
+            raise
+        return database
 
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether rows are locked by the file (SQLite) or one by one (PostgreSQL)."""
-        return self._url.get_backend_name() == "sqlite"
+    async def _make_current(self) -> None:
+        if _is_sqlite(self._url):
+            _configure_sqlite(self._engine.sync_engine)
+            version = await asyncio.to_thread(_prepare_sqlite, Path(self._url.database or ""))
+        else:
+            version = await _postgres_version(self._engine)
+        if version != HEAD:
+            await asyncio.to_thread(migrate, self._url)
 
     @asynccontextmanager
     async def transaction(self, *, write: bool = False, keep: bool = True) -> AsyncIterator[AsyncConnection]:
