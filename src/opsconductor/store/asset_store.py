@@ -108,13 +108,15 @@ class AssetStore:
 
         at = to_rfc3339(self._now())
         asset = new_asset(fields, asset_id=self._new_id(), at=at)
-        for last in (if_exists is IfExists.REFUSE, True):
-            try:
-                return await self._create(by, asset, fields, if_exists=if_exists, dry_run=dry_run)
-            except IntegrityError as error:  # another writer added it since we looked
-                if last:
-                    raise _taken(asset.hostname) from error
-        raise AssertionError("the second attempt returns or raises")
+        try:
+            return await self._create(by, asset, fields, if_exists=if_exists, dry_run=dry_run)
+        except IntegrityError as error:  # another writer added it since we looked
+            if if_exists is IfExists.REFUSE:
+                raise _taken(asset.hostname) from error
+        try:
+            return await self._create(by, asset, fields, if_exists=if_exists, dry_run=dry_run)
+        except IntegrityError as error:
+            raise _taken(asset.hostname) from error
 
     async def _create(
         self, by: Author, asset: Asset, fields: Mapping[str, Any], *, if_exists: IfExists, dry_run: bool
