@@ -12,13 +12,21 @@ import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
 from opsconductor.engine.ports import ClientFor, EventSink, Journal, NewId, Now, ServiceClient, Telemetry
 from opsconductor.engine.records import Dispatched, write
-from opsconductor.engine.resolution import Catalog, Chosen, Decision, Router, choose, split_target, target_name
+from opsconductor.engine.resolution import (
+    Catalog,
+    Chosen,
+    Decision,
+    Router,
+    choose,
+    split_target,
+    target_name,
+    without_credentials,
+)
 from opsconductor.model.clock import to_rfc3339
 from opsconductor.model.errors import ErrorInfo, OpsError, Retry
 from opsconductor.model.execution import StepStatus, is_terminal
@@ -27,6 +35,8 @@ from opsconductor.model.tool import Effect
 
 MASK = "***"
 _NOT_STARTED = frozenset({"service_unreachable", "service_not_ready"})
+_PATIENCE = 1.2
+"""The client gives up after the grace and says exactly why; who waits for it waits a little longer."""
 _GIVE_BACK_S = 1.0
 """How long a call that is given up may take to give its connection back."""
 _STILL_OPEN = frozenset({"execution_in_progress"})
@@ -105,7 +115,10 @@ class Dispatcher:
         watch: Watch,
     ) -> StepResult:
         """Route, record, send, wait. Raises JournalFailedError when the dispatch could not be recorded."""
-        decision = self._router.resolve(call.request.tool)
+        try:
+            decision = self._router.resolve(call.request.tool)
+        except OpsError as error:
+            return self._ended(call, None, StepStatus.FAILED, error.to_info())
         self._telemetry.routed(call.request.tool, decision.service, decision.reason)
         if self._deny_fallback and decision.reason.startswith("fallback:"):
             message = (
@@ -134,7 +147,8 @@ class Dispatcher:
         forward = _forwarder(call, request.execution_id, watch.emit)
         task = asyncio.ensure_future(client.execute_plan(request, on_event=forward))
         watch.called(client, task)
-        patience_s = max((call.deadline_at - self._now()).total_seconds(), 0.0) + self._answer_grace_s
+        remaining_s = max((call.deadline_at - self._now()).total_seconds(), 0.0)
+        patience_s = remaining_s + self._answer_grace_s * _PATIENCE
         try:
             await asyncio.wait({task}, timeout=patience_s)
         finally:
@@ -173,7 +187,7 @@ class Dispatcher:
             completed_at=result.completed_at or to_rfc3339(self._now()),
         )
 
-    def _ended(self, call: Call, decision: Decision, status: StepStatus, error: ErrorInfo) -> StepResult:
+    def _ended(self, call: Call, decision: Decision | None, status: StepStatus, error: ErrorInfo) -> StepResult:
         return StepResult(
             step_index=call.step_index,
             id=call.step_id,
@@ -182,8 +196,8 @@ class Dispatcher:
             status=status,
             error=error,
             completed_at=to_rfc3339(self._now()),
-            service=decision.service,
-            route_reason=decision.reason,
+            service=decision.service if decision else None,
+            route_reason=decision.reason if decision else None,
         )
 
     def _chosen(self, request: StepRequest) -> Chosen | None:
@@ -278,14 +292,6 @@ def secret_inputs(chosen: Chosen | None) -> frozenset[str]:
 def mask(inputs: Mapping[str, Any], secret: frozenset[str]) -> dict[str, Any]:
     """`inputs` with the values of secret ones replaced."""
     return {name: MASK if name in secret else value for name, value in inputs.items()}
-
-
-def without_credentials(url: str | None) -> str | None:
-    """A URL without user and password."""
-    if url is None or "@" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def deadline(now: datetime, timeout_s: float | None, latest: datetime) -> datetime:

@@ -12,7 +12,15 @@ from typing import Any
 from opsconductor.catalog.inputs import check_inputs
 from opsconductor.catalog.render import render_command
 from opsconductor.engine.expressions import Expression, expressions, parse
-from opsconductor.engine.resolution import Catalog, Chosen, Router, choose, split_target, target_name
+from opsconductor.engine.resolution import (
+    Catalog,
+    Chosen,
+    Router,
+    choose,
+    split_target,
+    target_name,
+    without_credentials,
+)
 from opsconductor.engine.templates import Templates, closed, to_text
 from opsconductor.engine.validation import Rules, is_static
 from opsconductor.model.errors import OpsError
@@ -56,14 +64,11 @@ class _Explainer:
         self._templates, self._scope = templates, scope
 
     def step(self, step: Step, secret: set[str]) -> dict[str, Any]:
-        decision = self._router.resolve(step.tool)
         shown: dict[str, Any] = {
             "id": step.id,
             "tool": step.tool,
             "description": step.description,
-            "service": decision.service,
-            "url": decision.url,
-            "route_reason": decision.reason,
+            **dict.fromkeys(("service", "url", "route_reason")),
             "depends_on": list(step.depends_on),
             "when": step.when,
             "for_each": step.for_each,
@@ -75,6 +80,9 @@ class _Explainer:
             **dict.fromkeys(("argv", "stdin", "error")),
         }
         try:
+            decision = self._router.resolve(step.tool)
+            shown |= {"service": decision.service, "route_reason": decision.reason}
+            shown["url"] = without_credentials(decision.url)
             hidden = any(expression.inputs & secret for expression in expressions(step.inputs))
             self._add_inputs(shown, step, hidden)
         except OpsError as error:
@@ -83,10 +91,7 @@ class _Explainer:
 
     def _add_inputs(self, shown: dict[str, Any], step: Step, hidden: bool) -> None:
         shown["inputs"] = step.inputs if hidden else self.known(step.inputs)
-        entry = self._catalog.find(step.tool)
-        if entry is None:
-            raise OpsError("tool_not_found", f"no tool is called {step.tool[:80]!r}; {shown['service']} will say so")
-        chosen = choose(entry.definition, step.operation)
+        chosen = choose(self._catalog.get(step.tool).definition, step.operation)
         naming, own = split_target(chosen, shown["inputs"])
         secrets = {name for name, spec in chosen.definition.inputs.items() if spec.secret}
         shown["inputs"] = {name: "***" if name in secrets else value for name, value in shown["inputs"].items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -44,10 +45,10 @@ class Decision(Protocol):
 
 
 class Router(Protocol):
-    """Pure and total: every name has a decision."""
+    """Every name has a decision, or is refused because fallbacks are denied."""
 
     def resolve(self, tool: str) -> Decision:
-        """Who executes `tool`."""
+        """Who executes `tool`. Raises OpsError(`routing_denied`)."""
         ...
 
 
@@ -65,6 +66,10 @@ class Catalog(Protocol):
 
     def find(self, name: str) -> CatalogEntry | None:
         """The entry, or None."""
+        ...
+
+    def get(self, name: str) -> CatalogEntry:
+        """The entry. Raises OpsError(`tool_not_found`) with `suggestions`, or with what broke its file."""
         ...
 
 
@@ -121,3 +126,11 @@ def target_name(naming: Mapping[str, Any], default_target: str) -> str | None:
         return default_target or None
     first = values[0]
     return ", ".join(map(str, first)) if isinstance(first, list | tuple) else str(first)
+
+
+def without_credentials(url: str | None) -> str | None:
+    """A URL without user and password."""
+    if url is None or "@" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

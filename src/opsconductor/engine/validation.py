@@ -78,9 +78,10 @@ class Validator:
 
     def _step(self, step: Step, scope: Mapping[str, Any] | None) -> list[Problem]:
         problems = [*self._routing(step), *self._env(step)]
-        entry = self._catalog.find(step.tool)
-        if entry is None:
-            return [*problems, self._unknown_tool(step)]
+        try:
+            entry = self._catalog.get(step.tool)
+        except OpsError as error:
+            return [*problems, self._unknown_tool(step, error)]
         try:
             chosen = choose(entry.definition, step.operation)
         except OpsError as error:
@@ -89,7 +90,10 @@ class Validator:
         return [*problems, *self._executable(chosen), *self._inputs(step, chosen, scope)]
 
     def _routing(self, step: Step) -> list[Problem]:
-        decision = self._router.resolve(step.tool)
+        try:
+            decision = self._router.resolve(step.tool)
+        except OpsError as error:
+            return [Problem(code=error.code, message=error.message, field="tool", found=step.tool[:80])]
         if not decision.reason.startswith("fallback:") or not self._rules.deny_fallback:
             return []
         message = (
@@ -111,11 +115,11 @@ class Validator:
             if name not in self._rules.allowed_env
         ]
 
-    def _unknown_tool(self, step: Step) -> Problem:
-        near = list(self._nearest_tools(step.tool))
+    def _unknown_tool(self, step: Step, error: OpsError) -> Problem:
+        near = [*error.context.get("suggestions", ()), *self._nearest_tools(step.tool)]
         return Problem(
-            code="tool_not_found",
-            message=f"no tool is called {step.tool[:80]!r}; the step will fail",
+            code=error.code,
+            message=f"{error.message}; the step will fail",
             field="tool",
             found=step.tool[:80],
             suggestion=near[0] if near else None,

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import msgspec
@@ -44,6 +45,13 @@ class FakeCatalog:
 
     def find(self, name: str) -> Entry | None:
         return self.entries.get(canonical(name))
+
+    def get(self, name: str) -> Entry:
+        entry = self.find(name)
+        if entry is None:
+            near = get_close_matches(canonical(name), self.entries, n=1)
+            raise OpsError("tool_not_found", f"no tool is named {name!r}", suggestions=near)
+        return entry
 
 
 _BASE = {"description": "A tool of the tests.", "version": "1", "platform": "linux", "category": "linux"}
