@@ -46,8 +46,12 @@ class LocalReceivers:
         receiver = _make(kind)
         place = await receiver.start()
         address = f"{place['host']}:{place['port']}"
+        try:
+            self._on_open(address)
+        except BaseException:
+            await receiver.stop()
+            raise
         self._running[name] = (receiver, address)
-        self._on_open(address)
         return place
 
 

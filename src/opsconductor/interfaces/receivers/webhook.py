@@ -22,7 +22,7 @@ class WebhookReceiver:
         self.received: list[dict[str, Any]] = []
         self.dropped = 0
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self) -> dict[str, Any]:
         """Bind a free port; returns `{kind, host, port, url}`."""
@@ -34,8 +34,8 @@ class WebhookReceiver:
         """Close; returns `{kind, received: [{method, path, headers, body, body_bytes}], dropped}`."""
         if self._server is not None:
             self._server.close()
-            for task in self._open:
-                task.cancel()
+            for writer in self._open.values():
+                writer.transport.abort()
             await asyncio.gather(*self._open, return_exceptions=True)
             await self._server.wait_closed()
         return {"kind": self.kind, "received": self.received, "dropped": self.dropped}
@@ -43,7 +43,7 @@ class WebhookReceiver:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a connection callback always runs in a task
-        self._open.add(task)
+        self._open[task] = writer
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 status = await self._take(reader, writer)
@@ -54,7 +54,7 @@ class WebhookReceiver:
         except (OSError, TimeoutError, EOFError):
             pass  # the sender went away or was too slow: there is nobody to answer
         finally:
-            self._open.discard(task)
+            del self._open[task]
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

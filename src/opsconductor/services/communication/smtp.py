@@ -90,6 +90,13 @@ async def _converse(client: aiosmtplib.SMTP, mail: Mail, server: MailServer, pro
     await client.connect()
     if server.tls_mode == "starttls":
         progress.stage = "starting TLS"
+        await client.ehlo()
+        if not client.supports_extension("starttls"):
+            raise OpsError(
+                "delivery_refused",
+                f"{server.peer}, starting TLS: the server does not offer it; say tls: none to send in plain text",
+                peer=server.peer,
+            )
         await client.starttls()
     if server.user:
         progress.stage = "signing in"
@@ -142,20 +149,23 @@ def _nobody(refused: Sequence[RecipientReply], server: MailServer) -> OpsError:
 
 def _translated(error: Exception, server: MailServer, progress: SmtpProgress) -> OpsError:
     where = f"{server.peer}, {progress.stage}"
-    if isinstance(error, aiosmtplib.SMTPResponseException):
+    if isinstance(error, aiosmtplib.SMTPResponseException) and 400 <= error.code < 600:
         # RFC 5321 §4.2.1: 4yz may succeed later, 5yz will not. A reply to the content itself is just as definite.
-        code = "delivery_deferred" if 400 <= error.code < 500 else "delivery_refused"
+        code = "delivery_deferred" if error.code < 500 else "delivery_refused"
         reason = "authentication" if isinstance(error, aiosmtplib.SMTPAuthenticationError) else "reply"
         return OpsError(
             code, f"{where}: {error.code} {error.message}", peer=server.peer, smtp_code=error.code, reason=reason
         )
-    if isinstance(error, aiosmtplib.SMTPNotSupported):
-        return OpsError("delivery_refused", f"{where}: the server does not offer it: {error.message}", peer=server.peer)
     if progress.sent:
         return OpsError(
             "outcome_unknown", f"{where}: {_words(error)} before its final reply; it may have been accepted",
             peer=server.peer,
         )  # fmt: skip
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return OpsError("peer_answer_invalid", f"{where}: {error.message}; nothing was sent", peer=server.peer)
+    if not isinstance(error, OSError):
+        # What is left of SMTPException speaks of what the server does not offer (a way to sign in).
+        return OpsError("delivery_refused", f"{where}: {_words(error)}; nothing was sent", peer=server.peer)
     return OpsError("peer_unreachable", f"{where}: {_words(error)}; nothing was sent", peer=server.peer)
 
 
@@ -167,6 +177,8 @@ def _words(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLError):
             return f"no TLS connection ({cause.reason or 'TLS error'})"
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return f"a reply came that is not SMTP ({error.message})"
     if isinstance(error, TimeoutError):
         return "no reply in time"
     return "the connection was closed" if isinstance(error, ConnectionError) else str(error)

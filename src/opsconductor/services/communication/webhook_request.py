@@ -14,7 +14,7 @@ from opsconductor.services.communication.http_delivery import json_body
 from opsconductor.transports.http import OutgoingRequest
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 §5.6.2
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]{0,8000}")  # RFC 9110 §5.5, without line breaks and controls
+_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\U0010ffff]{0,8000}")  # RFC 9110 §5.5, without line breaks and controls
 _FRAMING = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect", "keep-alive"}
 )
