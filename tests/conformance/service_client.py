@@ -41,7 +41,8 @@ _TEXT = {"type": "string", "description": "What to print"}
 _SECRET = {"type": "string", "description": "A password", "secret": True}
 
 
-def _tool(name: str, operations: dict[str, Any], **fields: Any) -> ToolDefinition:
+def make_tool(name: str, operations: dict[str, Any], **fields: Any) -> ToolDefinition:
+    """A definition of this service with sensible fields around its operations."""
     document = {**_COMMON, "tool_name": name, "description": f"{name} of the suite", "operations": operations, **fields}
     return msgspec.convert(document, ToolDefinition)
 
@@ -51,35 +52,41 @@ def _handled(name: str, effect: str = "read") -> dict[str, Any]:
 
 
 TOOLS = [
-    _tool(
+    make_tool(
         "say",
         {"run": {"effect": "read", "argv": ["printf", "%s\\n", "{text}"], "parse": "lines"}},
         inputs={"text": _TEXT},
     ),
-    _tool("say-secret", {"run": {"effect": "read", "argv": ["printf", "<%s>", "{word}"]}}, inputs={"word": _SECRET}),
-    _tool("fail", {"run": {"effect": "read", "argv": ["ls", "/nonexistent/of/the/suite"]}}),
-    _tool("nothing-found", {"run": {"effect": "read", "argv": ["false"], "empty_exit_codes": [1], "parse": "lines"}}),
-    _tool("lacking", {"run": {"effect": "read", "argv": ["opsconductor-no-such-program"]}}),
-    _tool(
+    make_tool(
+        "say-secret", {"run": {"effect": "read", "argv": ["printf", "<%s>", "{word}"]}}, inputs={"word": _SECRET}
+    ),
+    make_tool("fail", {"run": {"effect": "read", "argv": ["ls", "/nonexistent/of/the/suite"]}}),
+    make_tool(
+        "nothing-found", {"run": {"effect": "read", "argv": ["false"], "empty_exit_codes": [1], "parse": "lines"}}
+    ),
+    make_tool("lacking", {"run": {"effect": "read", "argv": ["opsconductor-no-such-program"]}}),
+    make_tool(
         "flood",
         {"run": {"effect": "read", "argv": ["seq", "1", "20000"], "output_limit_bytes": 1024, "parse": "lines"}},
     ),
-    _tool("nap", {"run": {"effect": "read", "argv": ["sleep", "30"]}}),
-    _tool("later", {"run": {"effect": "read", "not_executable": "the program is not part of this version"}}),
-    _tool("count", _handled("suite.count", "change")),
-    _tool("count-reads", _handled("suite.count")),
-    _tool("wait", _handled("suite.wait")),
-    _tool("refuse", _handled("suite.refuse")),
-    _tool("broken", _handled("suite.broken")),
-    _tool("not-json", _handled("suite.not_json")),
-    _tool("asset-thing", _handled("asset.thing"), execution_location="asset-service"),
-    _tool("on-target", {"run": {"effect": "read", "argv": ["true"]}}, runs_on="target"),
+    make_tool("nap", {"run": {"effect": "read", "argv": ["sleep", "30"]}}),
+    make_tool("later", {"run": {"effect": "read", "not_executable": "the program is not part of this version"}}),
+    make_tool("count", _handled("suite.count", "change")),
+    make_tool("count-reads", _handled("suite.count")),
+    make_tool("wait", _handled("suite.wait")),
+    make_tool("refuse", _handled("suite.refuse")),
+    make_tool("broken", _handled("suite.broken")),
+    make_tool("not-json", _handled("suite.not_json")),
+    make_tool("asset-thing", _handled("asset.thing"), execution_location="asset-service"),
+    make_tool("on-target", {"run": {"effect": "read", "argv": ["true"]}}, runs_on="target"),
 ]
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct):
     """A catalog entry."""
 
+    id: str
+    tool_name: str
     definition: ToolDefinition
 
 
@@ -87,10 +94,15 @@ class MemoryCatalog:
     """A catalog of the given definitions."""
 
     def __init__(self, definitions: Iterable[ToolDefinition]) -> None:
-        self._entries = {definition.id: Entry(definition) for definition in definitions}
+        self._entries = {tool.id: Entry(tool.id, tool.tool_name, tool) for tool in definitions}
 
     def find(self, name: str) -> Entry | None:
         return self._entries.get(canonical(name))
+
+    def get(self, name: str) -> Entry:
+        if (entry := self.find(name)) is None:
+            raise OpsError("tool_not_found", f"no tool is named {name!r}")
+        return entry
 
     def entries(self) -> list[Entry]:
         return list(self._entries.values())

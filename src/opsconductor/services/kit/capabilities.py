@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from opsconductor.model.errors import OpsError
 from opsconductor.model.tool import Operation, ToolDefinition
 from opsconductor.services.kit.handlers import HandlerRegistry
+from opsconductor.services.kit.selection import Catalog, CatalogEntry, owns
 
 _CACHE_S = 10.0
 _STATUS = Path("/proc/self/status")
@@ -90,7 +92,7 @@ class Capabilities:
         requires = definition.requires
         missing = [name for name in programs_of(definition, operation) if self._programs.find(name) is None]
         if missing:
-            package = next(iter(requires.packages.values()), None)
+            package = requires.packages.get("debian")
             hint = f" (Debian package {package})" if package else ""
             return f"program not found: {', '.join(missing)}{hint}"
         if lacking := self._lacking(requires.privileges):
@@ -103,22 +105,32 @@ class Capabilities:
             return []
         return missing_privileges(privileges, capabilities=effective_capabilities(), user_id=os.geteuid())
 
-    def listing(self, definitions: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
-        """One entry for each operation; a tool without operations has one entry without an operation."""
-        return [entry for definition in definitions for entry in self._entries(definition)]
+    def listing(self, service: str, catalog: Catalog) -> list[dict[str, Any]]:
+        """One entry for each operation of the service's tools.
 
-    def _entries(self, definition: ToolDefinition) -> Iterable[dict[str, Any]]:
-        tool = {"tool": definition.tool_name, "id": definition.id}
+        A tool without operations, or whose definition can be read no more, has one entry without an operation.
+        """
+        return [shown for entry in catalog.entries() for shown in self._entries(service, entry)]
+
+    def _entries(self, service: str, entry: CatalogEntry) -> Iterable[dict[str, Any]]:
+        tool = {"tool": entry.tool_name, "id": entry.id}
+        nothing = {**tool, "operation": None, "effect": None, "runs_on": None, "executable": False}
+        try:
+            definition = entry.definition
+        except OpsError as error:
+            yield {**nothing, "reason": error.message}
+            return
+        if not owns(service, definition):
+            return
         if not definition.operations:
-            reason = "the definition says what the tool does but not how: it has no operations"
-            yield {**tool, "operation": None, "effect": None, "executable": False, "reason": reason}
+            yield {**nothing, "reason": "the definition says what the tool does but not how: it has no operations"}
         for name, operation in definition.operations.items():
-            reason_or_none = self.reason(definition, operation)
+            reason = self.reason(definition, operation)
             yield {
                 **tool,
                 "operation": name,
                 "effect": str(operation.effect),
                 "runs_on": str(definition.placement(operation)),
-                "executable": reason_or_none is None,
-                "reason": reason_or_none,
+                "executable": reason is None,
+                "reason": reason,
             }

@@ -32,7 +32,7 @@ CREATE INDEX IF NOT EXISTS requests_by_execution ON requests (scope, execution_i
 CREATE INDEX IF NOT EXISTS requests_by_age ON requests (accepted_at);
 """
 _ACCEPT = "INSERT INTO requests (scope, key, execution_id, epoch, body_sha256, accepted_at) VALUES (?, ?, ?, ?, ?, ?)"
-_ANSWER = "UPDATE requests SET response = ? WHERE scope = ? AND key = ?"
+_ANSWER = "UPDATE requests SET response = ? WHERE scope = ? AND key = ? AND response IS NULL"
 _FIND = "SELECT body_sha256, response FROM requests WHERE scope = ? AND key = ?"
 _EPOCH = "SELECT MAX(epoch) FROM requests WHERE scope = ? AND execution_id = ?"
 _OLD = "SELECT rowid FROM requests WHERE accepted_at < ? ORDER BY accepted_at LIMIT ?"

@@ -5,7 +5,7 @@ A tool's name is only ever looked up; what cannot be found is an error, never a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -23,9 +23,12 @@ _OPERATION_INPUTS = ("operation", "action")
 class CatalogEntry(Protocol):
     """What the kit reads of a catalog entry."""
 
+    id: str
+    tool_name: str
+
     @property
     def definition(self) -> ToolDefinition:
-        """The tool's definition."""
+        """The tool's definition. Raises OpsError(`definition_invalid`) when it can be read no more."""
         ...
 
 
@@ -34,6 +37,14 @@ class Catalog(Protocol):
 
     def find(self, name: str) -> CatalogEntry | None:
         """The tool of that name, in any spelling."""
+        ...
+
+    def get(self, name: str) -> CatalogEntry:
+        """The tool of that name. Raises OpsError(`tool_not_found`) that names the nearest."""
+        ...
+
+    def entries(self) -> Iterable[CatalogEntry]:
+        """Every tool."""
         ...
 
 
@@ -60,16 +71,11 @@ def owns(service: str, definition: ToolDefinition) -> bool:
 
 
 def find_tool(service: str, catalog: Catalog, name: str) -> ToolDefinition:
-    """The tool of that name. Raises OpsError(`tool_not_found`, `tool_not_executable` when it is another service's)."""
-    entry = catalog.find(name)
-    if entry is None:
-        raise OpsError(
-            "tool_not_found",
-            f"no tool is named {name[:100]!r}; `opsconductor tools search` finds the one you mean",
-            tool=name[:100],
-            service=service,
-        )
-    definition = entry.definition
+    """The tool of that name.
+
+    Raises OpsError(`tool_not_found`, `definition_invalid`, and `tool_not_executable` when it is another service's).
+    """
+    definition = catalog.get(name).definition
     if not owns(service, definition):
         raise OpsError(
             "tool_not_executable",

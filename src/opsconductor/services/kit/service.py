@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from opsconductor.engine.ports import EventSink, NewId, Now
 from opsconductor.model.clock import to_rfc3339
@@ -27,7 +27,7 @@ from opsconductor.services.kit.limits import ServiceLimits
 from opsconductor.services.kit.parsing import Parser
 from opsconductor.services.kit.plan_runner import ActiveRun, PlanRun, PlanRunner, response_of
 from opsconductor.services.kit.requests import Claim, checked_request, claim_for, remaining_s
-from opsconductor.services.kit.selection import Catalog, CatalogEntry, find_tool, owns, select
+from opsconductor.services.kit.selection import Catalog, find_tool, select
 from opsconductor.services.kit.step_events import ExecutionEvents
 from opsconductor.services.kit.step_runner import StepRunner
 from opsconductor.services.kit.targets import NoTargets, TargetResolver
@@ -36,17 +36,9 @@ from opsconductor.transports.base import Transport
 log = logging.getLogger(__name__)
 
 
-class ListedCatalog(Catalog, Protocol):
-    """A catalog that can also be listed, for `GET /tools`."""
-
-    def entries(self) -> Iterable[CatalogEntry]:
-        """Every tool."""
-        ...
-
-
 def _must_not_repeat(service: str, catalog: Catalog, step: StepRequest) -> bool:
     """Whether a second run of this step could do harm; a step that cannot start does none."""
-    if step.dry_run:
+    if step.dry_run or catalog.find(step.tool) is None:
         return False
     try:
         selected = select(find_tool(service, catalog, step.tool), step)
@@ -62,7 +54,7 @@ class Service:
         self,
         name: str,
         *,
-        catalog: Callable[[], ListedCatalog],
+        catalog: Callable[[], Catalog],
         handlers: HandlerRegistry,
         transport: Transport,
         inbox: Inbox,
@@ -148,8 +140,7 @@ class Service:
 
     async def tools(self) -> list[dict[str, Any]]:
         """Every operation of this service's tools: tool, id, operation, effect, runs_on, executable and the reason."""
-        definitions = (entry.definition for entry in self._catalog().entries())
-        return self._capabilities.listing(definition for definition in definitions if owns(self.name, definition))
+        return self._capabilities.listing(self.name, self._catalog())
 
     async def ready(self) -> dict[str, Any]:
         """`{"ready": bool, "missing": [...]}`: whether the work folder and the inbox can be written."""

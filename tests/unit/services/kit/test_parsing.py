@@ -16,7 +16,7 @@ from opsconductor.services.kit.parsing import TEXT_PARSERS, empty_data, known_pa
     [
         ("json", '{"a": [1, 2.5, null]}', {"a": [1, 2.5, None]}),
         ("json_lines", '{"a":1}\n\n{"a":2}\n', [{"a": 1}, {"a": 2}]),
-        ("key_value", "Id=ssh.service\nExecStart={ path=/x ; a:b }\n", {"Id": "ssh.service", "ExecStart": "{ path=/x ; a:b }"}),
+        ("key_value", "Id=ssh\nExecStart={ path=/x ; a:b }\n", {"Id": "ssh", "ExecStart": "{ path=/x ; a:b }"}),
         ("key_value", 'NAME="Debian GNU/Linux"\nID=debian\n# note\n', {"NAME": "Debian GNU/Linux", "ID": "debian"}),
         ("key_value", "Distributor ID:\tDebian\nURL: http://a:80/\n", {"Distributor ID": "Debian", "URL": "http://a:80/"}),
         ("key_value", "Wants=a\nWants=b\nWants=c\nEmpty=\n", {"Wants": ["a", "b", "c"], "Empty": ""}),
