@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -36,6 +37,7 @@ from opsconductor.services.kit.streaming import NDJSON
 # Shorter than the 75 s that our server keeps an idle connection, so that a request never meets one just being closed.
 _KEEPALIVE_S = 30.0
 _MAX_PROBLEM_BYTES = 1024**2
+_ONE_GO_BYTES = 256 * 1024
 _JSON = "application/json"
 T = TypeVar("T")
 
@@ -106,12 +108,11 @@ class HttpServiceClient:
 
     def _patience_s(self, request: PlanRequest) -> float:
         """How long the answer may take: the deadline, else the steps' own limits one after the other; and the grace."""
+        limits = [step.timeout_s for step in request.steps]
+        named = [limit for limit in limits if limit is not None]
+        allowed = sum(named) if len(named) == len(limits) else self._limits.plan_timeout_s
         if request.deadline_at is not None:
-            allowed = max(0.0, (from_rfc3339(request.deadline_at) - self._now()).total_seconds())
-        else:
-            limits = [step.timeout_s for step in request.steps]
-            named = [limit for limit in limits if limit is not None]
-            allowed = sum(named) if len(named) == len(limits) else self._limits.plan_timeout_s
+            allowed = max(0.0, (_time(request.deadline_at) - self._now()).total_seconds())
         return min(allowed, self._limits.plan_timeout_s) + self._limits.answer_grace_s
 
     def _connected(self) -> aiohttp.ClientSession:
@@ -138,7 +139,7 @@ class HttpServiceClient:
             async with (
                 asyncio.timeout(timeout_s),
                 self._connected().request(
-                    method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=sent
+                    method, url, data=_payload(body), headers=headers, allow_redirects=False, trace_request_ctx=sent
                 ) as answer,
             ):
                 if answer.status not in accept:
@@ -212,6 +213,22 @@ class _Tools(msgspec.Struct):
 class _Ready(msgspec.Struct):
     ready: bool
     missing: list[Any] = []
+
+
+def _time(deadline_at: str) -> datetime:
+    try:
+        return from_rfc3339(deadline_at)
+    except ValueError as error:
+        raise OpsError(
+            "request_invalid",
+            f"deadline_at: found {deadline_at[:60]!r}, expected a time such as 2026-01-02T03:04:05Z",
+            field="deadline_at",
+        ) from error
+
+
+def _payload(body: bytes | None) -> bytes | BytesIO | None:
+    """aiohttp sends bytes in one go and a file in pieces; the latter lets others run, and a refusal be heard."""
+    return BytesIO(body) if body is not None and len(body) > _ONE_GO_BYTES else body
 
 
 def _no_time() -> str:

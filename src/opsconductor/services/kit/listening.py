@@ -39,12 +39,14 @@ def allowed_hosts(host: str, names: Iterable[str] = ()) -> frozenset[str] | None
 
 def listen_tcp(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises OpsError(`address_unavailable`)."""
+    if not 0 <= port <= 65535:
+        raise _unavailable(f"{host}:{port}", ValueError("a port is a number from 0 to 65535"))
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise _unavailable(f"{host}:{port}", error) from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
