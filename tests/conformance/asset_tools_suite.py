@@ -19,10 +19,12 @@ import yaml
 import opsconductor
 from opsconductor.catalog.inputs import check_inputs
 from opsconductor.model.errors import OpsError
+from opsconductor.model.execution import StepStatus
+from opsconductor.model.outcome import StepResult
 from opsconductor.model.target import TargetKind
 from opsconductor.model.tool import ToolDefinition
 from opsconductor.services.asset.handlers import handlers
-from opsconductor.services.asset.targets import AssetTargets
+from opsconductor.services.asset.targets import AssetTargets, target_of_answer
 from opsconductor.services.kit.handlers import StepContext
 from opsconductor.store.asset_store import AssetStore
 from tests.conformance.asset_store_suite import HOSTILE, open_store
@@ -298,6 +300,15 @@ class AssetToolsSuite:
         assert (await targets.resolve(made["asset"]["id"])).kind is TargetKind.LOCAL
         assert (await targets.resolve("here")).name == "here"
         assert [target.name for target in await targets.select("type=server")] == ["web-1", "web-2"]
+
+    async def test_other_services_learn_targets_from_the_answer_of_resolve(self, desk: Desk) -> None:
+        await self._fill(desk)
+        data = await desk.call("query", "resolve", name="WEB-1")
+        completed = StepResult(
+            step_index=0, id="r", tool="asset-query", status=StepStatus.COMPLETED, output={"data": data}
+        )
+        assert target_of_answer("WEB-1", completed) == await AssetTargets(desk.store).resolve("web-1")
+        assert await desk.code("query", "resolve", name="web-77") == "target_unknown"
 
     async def test_a_target_that_is_not_there_is_an_error_with_the_nearest_names(self, desk: Desk) -> None:
         await self._fill(desk)

@@ -14,6 +14,7 @@ from opsconductor.model.asset import Asset, to_data
 from opsconductor.model.errors import OpsError
 from opsconductor.services.asset.changes import changes_of, fields_of, reference_of
 from opsconductor.services.asset.filters import selector_of
+from opsconductor.services.asset.targets import AssetTargets
 from opsconductor.services.kit.handlers import HandlerRegistry, HandlerResult, StepContext
 from opsconductor.store.asset_query import DEFAULT_TENANT, MAX_LIMIT, AssetQuery, Author, Change, IfExists, Page
 
@@ -33,6 +34,7 @@ def handlers(store: AssetStore) -> HandlerRegistry:
         "asset.get": desk.get,
         "asset.find": desk.find,
         "asset.history": desk.history,
+        "asset.resolve": desk.resolve,
         "asset.create": desk.create,
         "asset.create_preview": desk.create_preview,
         "asset.update": desk.update,
@@ -123,6 +125,11 @@ class _Desk:
         asset = await self._store.find(_tenant(ctx), reference_of(inputs))
         live = asset is not None and asset.retired_at is None
         return HandlerResult(data={"found": live, "asset": to_data(asset) if asset else None})
+
+    async def resolve(self, ctx: StepContext, inputs: Inputs) -> HandlerResult:
+        """How to reach the one target of that name, id or address: other services ask this before they run on it."""
+        target = await AssetTargets(self._store, tenant_id=_tenant(ctx)).resolve(reference_of(inputs))
+        return HandlerResult(data={"target": msgspec.to_builtins(target)})
 
     async def history(self, ctx: StepContext, inputs: Inputs) -> HandlerResult:
         """Changes of one asset, newest first."""

@@ -1,6 +1,7 @@
 """Names of targets, looked up in the inventory: what stands behind the service kit's `TargetResolver`.
 
-A name that does not resolve is an error, never another machine.
+`AssetTargets` looks them up in the store, for the operation `resolve` of asset-query; `target_of_answer` reads that
+operation's answer in the service that asked. A name that does not resolve is an error, never another machine.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from opsconductor.model.asset import Asset
-from opsconductor.model.errors import OpsError
+from opsconductor.model.errors import ERRORS, OpsError
+from opsconductor.model.execution import StepStatus
+from opsconductor.model.outcome import StepResult
 from opsconductor.model.selector import Clause, Operator, Selector, parse
 from opsconductor.model.target import LOCAL, Target, TargetKind
 from opsconductor.store.asset_query import DEFAULT_TENANT, MAX_LIMIT, AssetQuery
@@ -95,3 +98,26 @@ def target_of(asset: Asset) -> Target:
             connection[name] = value
     local = asset.connection.transport == "local"
     return Target(kind=TargetKind.LOCAL if local else TargetKind.ASSET, name=asset.hostname, connection=connection)
+
+
+def target_of_answer(name: str, result: StepResult) -> Target:
+    """The target in the result of asset-query, operation `resolve`.
+
+    Raises OpsError: `target_unknown`, why the inventory is silent (its own code), or `service_answer_invalid`.
+    """
+    if result.error is not None:
+        code, message = result.error.code, result.error.message
+        if code.startswith("input_"):
+            raise OpsError(
+                "target_unknown", f"{name[:253]!r} cannot be the name of a target: {message}", target=name[:253]
+            )
+        context = {key: value for key, value in result.error.context.items() if key not in ("problems", "target")}
+        raise OpsError(code if code in ERRORS else "service_answer_invalid", message, target=name[:253], **context)
+    data = result.output.get("data")
+    try:
+        if result.status is not StepStatus.COMPLETED or not isinstance(data, dict):
+            raise ValueError(f"status {result.status}")
+        return msgspec.convert(data.get("target"), Target)
+    except (ValueError, msgspec.ValidationError) as error:
+        message = f"asset-service answered the question for target {name[:253]!r} without a target ({error})"
+        raise OpsError("service_answer_invalid", message, target=name[:253]) from error
