@@ -541,7 +541,7 @@ async def test_sendmail_delivers_everything_that_was_said() -> None:
         "reply_to": ["help@example.com"],
         "from": "Me <me@example.com>",
         "subject": "Größe",
-        "message": "plain ü\n",
+        "message": "plain ü\n.\n.end\n",
         "html": "<b>ü</b>",
         "headers": {"X-Run": "7"},
         "attachments": [{"name": "df.csv", "content": "a,b\n", "media_type": "text/csv"}],
@@ -564,7 +564,7 @@ async def test_sendmail_delivers_everything_that_was_said() -> None:
     text, html = message.get_body(("plain",)), message.get_body(("html",))
     assert text is not None
     assert html is not None
-    assert text.get_content() == "plain ü\r\n"
+    assert text.get_content() == "plain ü\r\n.\r\n.end\r\n"
     assert html.get_content().strip() == "<b>ü</b>"
     attachment = next(iter(message.iter_attachments()))
     assert (attachment.get_filename(), attachment.get_payload(decode=True)) == ("df.csv", b"a,b\n")
@@ -770,6 +770,22 @@ async def test_sendmail_server_of_an_input_is_judged_and_never_gets_the_settings
         assert caught.value.code == "destination_not_allowed"
         await run_tool(configured(**login), "sendmail", {**MAIL, **plain(port)})
     assert seen == []
+
+
+async def test_sendmail_step_that_turns_encryption_off_does_not_get_the_settings_password() -> None:
+    seen: list[str] = []
+
+    def note(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
+        seen.append(mechanism)
+        return AuthResult(success=True)
+
+    async with mail_server(Mailbox(), authenticator=note, auth_require_tls=False) as port:
+        login: dict[str, Any] = {"smtp_host": "127.0.0.1", "smtp_port": port, "smtp_user": "ops"}
+        login["smtp_password"] = "right-pa55word"
+        await run_tool(configured("", **login), "sendmail", {**MAIL, "tls": "none"})
+        assert seen == []
+        await run_tool(configured("", smtp_tls="none", **login), "sendmail", MAIL)
+        assert len(seen) == 1
 
 
 @pytest.mark.parametrize(

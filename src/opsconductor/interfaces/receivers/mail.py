@@ -32,7 +32,7 @@ class _Session(SMTP):
         """Close the connection if it is open, and wait until it is gone."""
         if self.transport is not None:
             self.transport.close()
-        await self.ended.wait()
+            await self.ended.wait()
 
 
 class MailReceiver:

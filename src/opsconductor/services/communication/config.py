@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +10,8 @@ from opsconductor.security.egress import EgressGate, EgressPolicy, parse_policy,
 from opsconductor.settings import Settings
 
 if TYPE_CHECKING:
+    import ssl
+
     from aiohttp.abc import AbstractResolver
 
 TLS_MODES = {"true": "starttls", "false": "none"}

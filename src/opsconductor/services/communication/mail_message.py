@@ -103,11 +103,8 @@ def _parse_addresses(field: str, entry: str) -> Iterator[Address]:
         if not end:
             return
         rest = rest[found.end() :].lstrip()
-    raise OpsError(
-        "input_invalid",
-        f"{field}: found {entry[:200]!r}, expected ops@example.com or Ops <ops@example.com>",
-        field=field,
-    )
+    expected = "ops@example.com or Ops <ops@example.com>"
+    raise OpsError("input_invalid", f"{field}: found {entry[:200]!r}, expected {expected}", field=field)
 
 
 def _line(field: str, text: str) -> str:
