@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -35,16 +35,25 @@ def executions() -> None:
 
 
 @executions.command("list")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 999))
 @click.option("--before", "before_id", help="Continue after this execution id.")
 @click.option("--status", help="Only executions with this status.")
 @click.option("--tool", help="Only executions that use this tool.")
 @click.option("--text", help="Only executions whose plan name contains this.")
 @JSON
 @click.pass_obj
-def list_executions(runtime: Runtime, as_json: bool, **query: Any) -> None:
+def list_executions(
+    runtime: Runtime,
+    limit: int,
+    before_id: str | None,
+    status: str | None,
+    tool: str | None,
+    text: str | None,
+    as_json: bool,
+) -> None:
     """Executions, newest first."""
-    page = with_conductor(runtime, lambda conductor: conductor.list_executions(ListQuery(**query)))
+    query = ListQuery(limit=limit, before_id=before_id, status=status, tool=tool, text=text)
+    page = with_conductor(runtime, lambda conductor: conductor.list_executions(query))
     if as_json:
         print_json(page)
         return

@@ -79,8 +79,7 @@ def show_response(response: PlanResponse) -> None:
     rest += f", {skipped} not run" if skipped else ""
     name = f"{response.plan}: " if response.plan else ""
     ended = f"{response.status} — {counts.successful_steps} of {counts.total_steps} steps completed{rest}"
-    out.print(Text(f"
-{safe_text(name)}{ended}", style=style))
+    out.print(Text(f"\n{safe_text(name)}{ended}", style=style))
     if response.error_message:
         out.print(Text(f"  {safe_text(response.error_message)}"))
     out.print(Text(f"  opsconductor executions show {response.execution_id}", style="dim"))
@@ -116,7 +115,7 @@ def show_explanation(explanation: dict[str, Any]) -> None:
     click.echo(safe_text(f"{explanation['plan']}"))
     rows = []
     for step in explanation["steps"]:
-        command = step.get("command")
+        command = step.get("argv")
         rows.append(
             [
                 step["id"],

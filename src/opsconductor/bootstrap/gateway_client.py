@@ -1,0 +1,73 @@
+"""The gateway seen as one service: what `/ready`, `/tools` and cancel answer for all services behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from opsconductor.bootstrap.embedded import EmbeddedConductor
+from opsconductor.engine.ports import EventSink
+from opsconductor.interfaces.ports import Submission
+from opsconductor.model.errors import OpsError
+from opsconductor.model.outcome import PlanRequest, PlanResponse
+
+
+class GatewayClient:
+    """Implements `engine.ports.ServiceClient` over the engine and the services it sends steps to."""
+
+    def __init__(self, conductor: EmbeddedConductor, services: Sequence[tuple[str, str | None]]) -> None:
+        self._conductor, self._services = conductor, services
+
+    async def execute_plan(self, request: PlanRequest, *, on_event: EventSink | None = None) -> PlanResponse:
+        """Run rendered steps as a plan: one after the other, each by its own service."""
+        steps = [
+            {
+                key: value
+                for key in ("id", "tool", "operation", "inputs", "target", "timeout_s", "env", "description")
+                if (value := getattr(step, key))
+            }
+            for step in request.steps
+        ]
+        submission = Submission(
+            plan={"name": request.plan_name or "plan", "steps": steps},
+            execution_id=request.execution_id,
+            tenant_id=request.tenant_id,
+            actor_id=request.actor_id,
+            source="api",
+        )
+        return await self._conductor.execute(submission, on_event=on_event)
+
+    async def cancel(self, execution_id: str) -> bool:
+        """Cancel an execution of this gateway."""
+        return await self._conductor.cancel_execution(execution_id)
+
+    async def tools(self) -> list[dict[str, Any]]:
+        """Every operation of every service; a service that does not answer is left out."""
+        found = await asyncio.gather(*(self._ask_tools(name, url) for name, url in self._services))
+        return [
+            {**tool, "service": name} for (name, _), tools in zip(self._services, found, strict=True) for tool in tools
+        ]
+
+    async def ready(self) -> dict[str, Any]:
+        """Ready when every service of this package is."""
+        missing = [
+            text for found in await asyncio.gather(*(self._ask_ready(*one) for one in self._services)) for text in found
+        ]
+        return {"ready": not missing, "missing": missing}
+
+    async def close(self) -> None:
+        """The conductor is closed by who made it."""
+
+    async def _ask_tools(self, name: str, url: str | None) -> list[dict[str, Any]]:
+        try:
+            return await self._conductor.clients.get(name, url).tools()
+        except OpsError:
+            return []
+
+    async def _ask_ready(self, name: str, url: str | None) -> list[str]:
+        try:
+            answer = await self._conductor.clients.get(name, url).ready()
+        except OpsError as error:
+            return [f"{name}: {error.message}"]
+        return [f"{name}: {text}" for text in answer["missing"]]
