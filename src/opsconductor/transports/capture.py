@@ -48,8 +48,9 @@ class SpoolFile:
     `slow` is set by a write that took at least `slow_write_s`, and until a row of quicker ones has followed.
     """
 
-    def __init__(self, path: Path, limit_bytes: int, *, slow_write_s: float = 0.01) -> None:
-        self.path = path
+    def __init__(self, folder: Path, name: str, limit_bytes: int, *, slow_write_s: float = 0.01) -> None:
+        self._folder = folder
+        self._name = name
         self.written = 0
         self.error: str | None = None
         self._limit = limit_bytes
@@ -76,8 +77,13 @@ class SpoolFile:
         self._slow_for = _SLOW_FOR_WRITES if took_s >= self._slow_write_s else max(0, self._slow_for - 1)
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, once there is one. Most streams never need it, so it is not kept."""
+        return self._folder / self._name
 
     @property
     def slow(self) -> bool:

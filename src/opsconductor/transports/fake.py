@@ -90,8 +90,8 @@ class FakeTransport:
         )
 
     def _capture(self, request: CommandRequest, name: str) -> StreamCapture:
-        path = request.spool_dir / f"fake-{id(self)}.{len(self.requests)}.{name}"
-        return StreamCapture(request.keep_bytes, SpoolFile(path, request.spool_limit_bytes))
+        spool = SpoolFile(request.spool_dir, f"fake-{id(self)}.{len(self.requests)}.{name}", request.spool_limit_bytes)
+        return StreamCapture(request.keep_bytes, spool)
 
     def _find(self, request: CommandRequest) -> FakeProgram:
         name = request.argv[0] if request.argv else ""

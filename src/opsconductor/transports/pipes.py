@@ -50,15 +50,30 @@ class OutputReader:
         self._loop.add_reader(fd, self._on_readable)
 
     def _on_readable(self) -> None:
-        due = self._read()
-        if not due:
-            return
+        if count := self._fill():
+            self._spool(self._capture.take(self._buffer[:count]))
+            self._show(count)
+
+    def _fill(self) -> int:
+        """Read into the buffer once; 0 when there is nothing or no more."""
+        try:
+            count = os.readv(self._fd, [self._buffer])
+        except BlockingIOError:
+            return 0
+        if count == 0:
+            self._loop.remove_reader(self._fd)
+            self.eof.set_result(None)
+        if count >= _USUAL_PIPE_BYTES and not self._wide:
+            self._widen()
+        return count
+
+    def _spool(self, due: memoryview | bytes) -> None:
         spool = self._capture.spool
-        if not spool.slow:
+        if due and not spool.slow:
             spool.write(due)
-            return
-        self._loop.remove_reader(self._fd)
-        self._write_in_thread(due).add_done_callback(self._read_on)
+        elif due:
+            self._loop.remove_reader(self._fd)
+            self._write_in_thread(due).add_done_callback(self._read_on)
 
     def _write_in_thread(self, due: memoryview | bytes) -> asyncio.Future[None]:
         self._writing = self._loop.run_in_executor(None, self._capture.spool.write, bytes(due))
@@ -68,23 +83,10 @@ class OutputReader:
         if not self._stopping:
             self._loop.add_reader(self._fd, self._on_readable)
 
-    def _read(self) -> memoryview | bytes:
-        """Read once; return what is to be spooled."""
-        try:
-            count = os.readv(self._fd, [self._buffer])
-        except BlockingIOError:
-            return b""
-        if count == 0:
-            self._loop.remove_reader(self._fd)
-            self.eof.set_result(None)
-            return b""
-        if count >= _USUAL_PIPE_BYTES and not self._wide:
-            self._widen()
-        chunk = self._buffer[:count]
-        due = self._capture.take(chunk)
+    def _show(self, count: int) -> None:
+        """Show what the buffer holds. Comes after counting and spooling: a faulty sink shall not cost output."""
         if self._sink is not None:
-            self._sink(self._name, bytes(chunk))
-        return due
+            self._sink(self._name, bytes(self._buffer[:count]))
 
     def _widen(self) -> None:
         self._wide = True
@@ -94,11 +96,14 @@ class OutputReader:
     async def finish(self) -> CapturedStream:
         """Stop reading, after what the pipe holds at this moment, and close it."""
         await self._stop()
-        for _ in range(_WIDE_PIPE_BYTES // CHUNK_BYTES):
-            if self.eof.done():
+        for _ in range(_WIDE_PIPE_BYTES // CHUNK_BYTES + 1):  # one more, to see its end
+            if self.eof.done() or not (count := self._fill()):
                 break
-            if due := self._read():
-                await asyncio.wait([self._write_in_thread(due)])
+            due = self._capture.take(self._buffer[:count])
+            writing = self._write_in_thread(due) if due else None
+            self._show(count)
+            if writing is not None:
+                await asyncio.wait([writing])
         self._close()
         return self._capture.result(eof=self.eof.done())
 
@@ -111,7 +116,7 @@ class OutputReader:
     async def _stop(self) -> None:
         """Read no more; a write in its thread is waited for, as it uses the spool's file descriptor."""
         self._stopping = True
-        if self._fd >= 0:
+        if self._fd >= 0 and not self.eof.done():
             self._loop.remove_reader(self._fd)
         if self._writing is not None:
             await asyncio.wait([self._writing])  # being cancelled here leaves the write itself alone
@@ -135,16 +140,17 @@ class InputWriter:
 
     def _on_writable(self) -> None:
         try:
-            while self._rest:
-                self._rest = self._rest[os.write(self._fd, self._rest) :]
+            # One write at a time: a quick reader shall not keep the loop here.
+            self._rest = self._rest[os.write(self._fd, self._rest) :]
         except BlockingIOError:
-            if not self._waiting:
-                self._waiting = True
-                self._loop.add_writer(self._fd, self._on_writable)
-            return
+            pass
         except BrokenPipeError:
-            pass  # it does not want to read more, which is its right
-        self.close()
+            self._rest = self._rest[:0]  # it does not want to read more, which is its right
+        if not self._rest:
+            self.close()
+        elif not self._waiting:
+            self._waiting = True
+            self._loop.add_writer(self._fd, self._on_writable)
 
     def close(self) -> None:
         """Close stdin; what was not taken is dropped."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ started with survives both, and /proc/<pid>/environ shows it to its own user. Ne
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PROC = Path("/proc")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
@@ -59,6 +61,11 @@ def _read(path: str) -> bytes:
         return b"".join(parts)
     finally:
         os.close(fd)
+
+
+def ticks_now() -> int:
+    """The present in the unit of `ProcessInfo.start_ticks`."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_PER_S)
 
 
 def find_process(pid: int) -> ProcessInfo | None:

@@ -11,6 +11,7 @@ from opsconductor.transports.base import CommandRequest, CommandResult, Ended, O
 from opsconductor.transports.capture import SpoolFile, StreamCapture
 from opsconductor.transports.household import Household
 from opsconductor.transports.pipes import InputWriter, OutputReader
+from opsconductor.transports.process_tree import ticks_now
 from opsconductor.transports.spawn import start
 from opsconductor.transports.tree_end import CommandTree, end_tree
 
@@ -32,18 +33,18 @@ class RunningCommand:
         self._loop = asyncio.get_running_loop()
         self._command_id = household.new_command_id()
         self._started = time.monotonic()
+        start_ticks = ticks_now()
         self._process = start(request, household.environment(request.env, self._command_id))
         household.add_main(self._process.pid, self._command_id)
-        self._tree = CommandTree(household, self._command_id, self._process.pid, self._process.start_ticks)
+        self._tree = CommandTree(household, self._command_id, self._process.pid, start_ticks)
         self._reaped = False
         self._closed = False
         self._first: asyncio.Future[Ended] = self._loop.create_future()
         self._loop.add_reader(self._process.pidfd, self._on_exit)
 
         def reader(name: str, fd: int) -> OutputReader:
-            spool = SpoolFile(
-                request.spool_dir / f"{self._command_id}.{name}", request.spool_limit_bytes, slow_write_s=slow_write_s
-            )
+            file_name = f"{self._command_id}.{name}"
+            spool = SpoolFile(request.spool_dir, file_name, request.spool_limit_bytes, slow_write_s=slow_write_s)
             capture = StreamCapture(request.keep_bytes, spool)
             return OutputReader(name, fd, capture, buffer=buffer, sink=sink)
 
@@ -132,7 +133,8 @@ class RunningCommand:
     def _close(self, *, reap: bool) -> int | None:
         """Give back what the command held; return the exit code, or minus the signal, or None if it still lives."""
         self._closed = self._reaped = True
-        self._loop.remove_reader(self._process.pidfd)
+        if not self._first.done() or self._first.cancelled() or self._first.result() is not Ended.EXITED:
+            self._loop.remove_reader(self._process.pidfd)
         os.close(self._process.pidfd)
         if self._writer is not None:
             self._writer.close()

@@ -13,7 +13,6 @@ import resource
 import signal
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import msgspec
 
 from opsconductor.model.errors import OpsError
 from opsconductor.transports.base import CommandRequest, ProcessLimits
-from opsconductor.transports.process_tree import find_process
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -30,7 +28,6 @@ class StartedProcess(msgspec.Struct, frozen=True):
     """A process that runs, and our ends of its pipes (non-blocking). `stdin_fd` is -1 when it reads /dev/null."""
 
     pid: int
-    start_ticks: int
     pidfd: int
     stdin_fd: int
     stdout_fd: int
@@ -44,7 +41,7 @@ def find_program(name: str, path: str, cwd: Path | None) -> str:
     Raises OpsError: `program_not_found`, or `program_not_startable` for a file that may not be executed.
     """
     if "/" in name:
-        candidates = [str((cwd or Path.cwd()) / name)]
+        candidates = [name if name.startswith("/") else str((cwd or Path.cwd()) / name)]
         where = "that file does not exist"
     else:
         candidates = [f"{folder}/{name}" for folder in path.split(":") if folder.startswith("/")]
@@ -79,47 +76,55 @@ def start(request: CommandRequest, env: dict[str, str]) -> StartedProcess:
 
 
 def _start(request: CommandRequest, program: str, options: dict[str, Any]) -> StartedProcess:
-    with ExitStack() as on_failure, ExitStack() as theirs:
-        stdin_fd, stdin = -1, subprocess.DEVNULL
-        if request.stdin is not None:
-            stdin, stdin_fd = _pipe(theirs, on_failure)
-        stdout_fd, stdout = _pipe(on_failure, theirs)
-        stderr_fd, stderr = _pipe(on_failure, theirs)
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        stdin = subprocess.DEVNULL if request.stdin is None else _pipe(theirs, ours)[0]
         process = subprocess.Popen(
             request.argv,
             executable=program,
             stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=_pipe(ours, theirs)[1],
+            stderr=_pipe(ours, theirs)[1],
             start_new_session=True,
             preexec_fn=_limiter(request.limits),  # noqa: PLW1509 - None unless limits are asked for
             **options,
         )
         # We wait by pidfd and waitid; Popen shall neither warn that nobody did, nor wait itself.
         process.returncode = 0
-        on_failure.callback(_undo, process.pid)
-        pidfd = os.pidfd_open(process.pid)
-        on_failure.callback(os.close, pidfd)
-        main = find_process(process.pid)
-        on_failure.pop_all()
-    for fd in (stdin_fd, stdout_fd, stderr_fd):
-        if fd >= 0:
-            os.set_blocking(fd, False)
-    return StartedProcess(process.pid, main.start_ticks if main else 0, pidfd, stdin_fd, stdout_fd, stderr_fd)
+        pidfd = _watched(process.pid)
+    except BaseException:
+        _close(ours)
+        raise
+    finally:
+        _close(theirs)
+    for fd in ours:
+        os.set_blocking(fd, False)
+    stdin_fd = -1 if request.stdin is None else ours.pop(0)
+    return StartedProcess(process.pid, pidfd, stdin_fd, *ours)
 
 
-def _undo(pid: int) -> None:
-    """End a process that was started but cannot be watched, as no file descriptor is left to do so."""
-    os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
-
-def _pipe(read_owner: ExitStack, write_owner: ExitStack) -> tuple[int, int]:
-    """A pipe whose two ends their owners close. Both are close-on-exec: no other command inherits them."""
+def _pipe(readers: list[int], writers: list[int]) -> tuple[int, int]:
+    """A pipe whose ends are noted by their owners. Both are close-on-exec: no other command inherits them."""
     read_fd, write_fd = os.pipe()
-    read_owner.callback(os.close, read_fd)
-    write_owner.callback(os.close, write_fd)
+    readers.append(read_fd)
+    writers.append(write_fd)
     return read_fd, write_fd
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _watched(pid: int) -> int:
+    """A pidfd of a process just started; without one it cannot be watched and is ended."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _check_text(argv: tuple[str, ...], env: dict[str, str]) -> None:

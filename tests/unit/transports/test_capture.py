@@ -24,7 +24,7 @@ def test_a_tail_is_the_last_bytes_however_they_came(size: int, chunks: list[byte
 def test_a_capture_keeps_both_ends_and_counts_exactly(
     tmp_path_factory: pytest.TempPathFactory, keep: int, chunks: list[bytes]
 ) -> None:
-    capture = StreamCapture(keep, SpoolFile(tmp_path_factory.mktemp("spool") / "out", 10_000))
+    capture = StreamCapture(keep, SpoolFile(tmp_path_factory.mktemp("spool"), "out", 10_000))
     for chunk in chunks:
         capture.add(memoryview(chunk))
     result, everything = capture.result(), b"".join(chunks)
@@ -39,7 +39,7 @@ def test_a_capture_keeps_both_ends_and_counts_exactly(
 
 
 def test_a_spool_is_private_and_its_folder_is_made(tmp_path: Path) -> None:
-    spool = SpoolFile(tmp_path / "new" / "out", 100)
+    spool = SpoolFile(tmp_path / "new", "out", 100)
     spool.write(b"secret")
     spool.close()
     assert stat.S_IMODE(spool.path.stat().st_mode) == 0o600
@@ -48,7 +48,7 @@ def test_a_spool_is_private_and_its_folder_is_made(tmp_path: Path) -> None:
 
 def test_a_spool_never_overwrites_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"of another")
-    capture = StreamCapture(0, SpoolFile(tmp_path / "out", 100))
+    capture = StreamCapture(0, SpoolFile(tmp_path, "out", 100))
     capture.add(memoryview(b"mine"))
     result = capture.result()
     assert (result.spool, result.spooled_bytes, result.truncated) == (None, 0, True)
@@ -59,7 +59,7 @@ def test_a_spool_never_overwrites_what_is_there(tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_the_middle_visibly_and_keeps_ends_and_count(tmp_path: Path) -> None:
     """/dev/full refuses every write with ENOSPC, as a full disk does."""
-    spool = SpoolFile(tmp_path / "out", 1_000)
+    spool = SpoolFile(tmp_path, "out", 1_000)
     spool._fd = os.open("/dev/full", os.O_WRONLY)
     capture = StreamCapture(4, spool)
     for chunk in (b"abc", b"defgh", b"ijkl"):
@@ -71,10 +71,10 @@ def test_a_full_disk_loses_the_middle_visibly_and_keeps_ends_and_count(tmp_path:
 
 
 def test_a_slow_write_is_remembered_until_a_row_of_quick_ones(tmp_path: Path) -> None:
-    always_slow = SpoolFile(tmp_path / "slow", 1_000, slow_write_s=0.0)
+    always_slow = SpoolFile(tmp_path, "slow", 1_000, slow_write_s=0.0)
     always_slow.write(b"x")
     assert always_slow.slow
-    quick = SpoolFile(tmp_path / "quick", 1_000, slow_write_s=60.0)
+    quick = SpoolFile(tmp_path, "quick", 1_000, slow_write_s=60.0)
     quick._slow_for = 2
     seen = []
     for _ in range(3):
@@ -86,7 +86,7 @@ def test_a_slow_write_is_remembered_until_a_row_of_quick_ones(tmp_path: Path) ->
 
 
 def test_the_output_does_not_show_in_a_repr(tmp_path: Path) -> None:
-    capture = StreamCapture(100, SpoolFile(tmp_path / "out", 100))
+    capture = StreamCapture(100, SpoolFile(tmp_path, "out", 100))
     capture.add(memoryview(b"password"))
     result = capture.result()
     assert "password" not in repr(result)

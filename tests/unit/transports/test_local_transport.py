@@ -327,3 +327,16 @@ def test_starting_does_not_copy_this_process(tmp_path: Path) -> None:
     )
     starts = [line for line in trace.read_text().splitlines() if "fork(" in line or "clone" in line]
     assert any("vfork(" in line or "CLONE_VFORK" in line for line in starts), starts
+
+
+async def test_a_faulty_sink_costs_no_output(transport: LocalTransport, make: Make) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+
+    def faulty(_stream: str, _chunk: bytes) -> None:
+        raise ValueError("a defect of the caller")
+
+    result = await transport.run(make("head", "-c", "900000", "/dev/zero", keep_bytes=10), on_output=faulty)
+    assert (result.stdout.total_bytes, result.stdout.spooled_bytes) == (900_000, 900_000)
+    assert told
+    assert all(isinstance(context["exception"], ValueError) for context in told)
