@@ -108,6 +108,8 @@ def _scan(text: str, start: int) -> tuple[list[Token], int]:
         match = _TOKEN.match(text, position)
         assert match is not None  # noqa: S101 - the pattern ends in "any character"
         kind, word = match.lastgroup, match.group()
+        if word in ("'", '"'):
+            _refuse(f"a text in quotes ({word}) is not closed", text)
         if kind == "op" and word in _CLOSERS:
             open_brackets.append(_CLOSERS[word])
         elif kind == "op" and word in ")]}" and (not open_brackets or open_brackets.pop() != word):
@@ -145,7 +147,7 @@ def whole(text: str) -> Expression | None:
 def expressions(value: Any) -> Iterator[Expression]:
     """All expressions in nested data. Raises OpsError(`expression_invalid`)."""
     for _, text in texts(value):
-        if "{{" in text:
+        if "{{" in text or "{%" in text:
             yield from (part for part in parse(text) if isinstance(part, Expression))
 
 
