@@ -62,6 +62,7 @@ async def service(name: str = AUTOMATION, **settings: str) -> AsyncIterator[Benc
             yield Bench(made, new_id)
         finally:
             await made.close()
+            await factory.close()
 
 
 automation = service

@@ -32,6 +32,7 @@ class Clients:
         """Close every client; services in this process end what they run."""
         made, self._made = list(self._made.values()), {}
         await asyncio.gather(*(client.close() for client in made))
+        await self._factory.close()
 
     def _over_http(self, url: str) -> ServiceClient:
         from opsconductor.services.kit.http_client import HttpServiceClient

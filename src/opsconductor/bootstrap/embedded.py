@@ -92,6 +92,11 @@ class EmbeddedConductor:
         execution_id = await self._accept(submission)
         return await self._engine.run(execution_id, on_event)
 
+    async def check(self, submission: Submission) -> None:
+        """Read and check the plan."""
+        plan, places = self._read(submission)
+        self._check(plan, bind_inputs(plan, submission.inputs), places)
+
     async def submit(self, submission: Submission) -> str:
         """Accept durably; the run goes on in this process."""
         execution_id = await self._accept(submission)

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING
 import click
 
 from opsconductor import __version__
+from opsconductor.bootstrap.clock import IdSource, utc_now
 from opsconductor.bootstrap.gateway_client import GatewayClient
 from opsconductor.bootstrap.runtime import SOCKET_NAME, LocalRuntime
 from opsconductor.bootstrap.services import SERVICE_NAMES
 from opsconductor.interfaces.api.gateway import gateway_intake, gateway_routes
+from opsconductor.interfaces.api.once import Once
 from opsconductor.model.errors import OpsError
 from opsconductor.model.names import canonical_location
 from opsconductor.routing.services import Services
 from opsconductor.security.tokens import TOKEN_FILE, ServiceToken, load_service_token
 from opsconductor.services.kit.app import create_app
 from opsconductor.services.kit.http_limits import http_limits_from
+from opsconductor.services.kit.inbox import Inbox
 from opsconductor.services.kit.listening import allowed_hosts
 from opsconductor.services.kit.running_work import RunningWork
 from opsconductor.services.kit.server import Server
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from opsconductor.settings import Settings
 
 LOCK_NAME = "server.lock"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @contextlib.contextmanager
@@ -95,14 +99,17 @@ async def _serve_gateway(runtime: LocalRuntime, host: str, port: int, *, embedde
     settings = runtime.settings
     state_dir = ensure_state_dir(settings.state_dir)
     with only_server(state_dir):
-        # The person who starts `up` is at this machine, as with `run`; a gateway of its own has no such person.
-        conductor = await runtime.embedded(person_present=embedded, embedded_services=embedded)
+        # Whoever reaches `up` on loopback is at this machine, as with `run`; others must name their targets.
+        here = embedded and host in LOOPBACK
+        conductor = await runtime.embedded(person_present=here, embedded_services=embedded)
         token = load_service_token(state_dir, settings.service_token)
         metrics, work, limits = Metrics(), RunningWork(), http_limits_from(settings)
         conductor.telemetry.metrics = metrics
         _configure_logs(settings, [token])
         known = Services(settings.service_urls, embedded=embedded)
         services = [(name, known.url_of(name)) for name in SERVICE_NAMES]
+        inbox = Inbox(state_dir / "gateway" / "inbox.sqlite3", now=utc_now, retention_s=settings.inbox_retention_s)
+        once = Once(inbox, conductor, now=utc_now, new_id=IdSource())
         try:
             app = create_app(
                 GatewayClient(conductor, services),
@@ -113,7 +120,7 @@ async def _serve_gateway(runtime: LocalRuntime, host: str, port: int, *, embedde
                 telemetry=conductor.telemetry,
                 work=work,
                 allowed_hosts=allowed_hosts(host),
-                intake=gateway_intake(conductor),
+                intake=gateway_intake(once),
                 extra_routes=gateway_routes(conductor, limits),
             )
             socket = state_dir / SOCKET_NAME
@@ -121,6 +128,7 @@ async def _serve_gateway(runtime: LocalRuntime, host: str, port: int, *, embedde
             await server.run(lambda url: _announce(settings, url))
         finally:
             await conductor.close()
+            await once.close()
 
 
 def _where(settings: Settings) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opsconductor.bootstrap.clock import IdSource, utc_now
 from opsconductor.catalog.catalog import Catalog
@@ -21,6 +21,9 @@ from opsconductor.settings import SECRET_SETTINGS, Settings, child_environment
 from opsconductor.transports.base import Transport
 from opsconductor.transports.local import LocalTransport
 
+if TYPE_CHECKING:
+    from opsconductor.store.asset_store import AssetStore
+
 AUTOMATION, COMMUNICATION = "automation-service", "communication-service"
 ASSET, NETWORK = "asset-service", "network-analyzer-service"
 SERVICE_NAMES = (AUTOMATION, COMMUNICATION, ASSET, NETWORK)
@@ -35,6 +38,7 @@ class ServiceFactory:
         self._catalog = catalog
         self._new_id = new_id
         self._transport: Transport | None = None
+        self._store: AssetStore | None = None
 
     @property
     def transport(self) -> Transport:
@@ -89,11 +93,19 @@ class ServiceFactory:
             )
         return {}
 
-    def _asset_store(self) -> Any:
+    def _asset_store(self) -> AssetStore:
         from opsconductor.store.asset_store import AssetStore
 
-        url = self.settings.database_url or f"sqlite:///{self.settings.state_dir / 'inventory.sqlite3'}"
-        return AssetStore(url, now=utc_now, new_id=self._new_id)
+        if self._store is None:
+            url = self.settings.database_url or f"sqlite:///{self.settings.state_dir / 'inventory.sqlite3'}"
+            self._store = AssetStore(url, now=utc_now, new_id=self._new_id)
+        return self._store
+
+    async def close(self) -> None:
+        """Close what the services share; they are closed first."""
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
 
     def _parsers(self, name: str) -> Mapping[str, Parser]:
         if name == AUTOMATION:
@@ -114,11 +126,11 @@ class InventoryTargets:
         self._client_for = client_for
         self._new_id = new_id
 
-    async def resolve(self, name: str) -> Target:
+    async def resolve(self, name: str, tenant_id: str | None) -> Target:
         """The asset of that name, id or address. Raises OpsError(`target_unknown`, or why the inventory is silent)."""
         from opsconductor.services.asset.targets import target_of_answer
 
         step = StepRequest(tool="asset-query", operation="resolve", id="resolve", inputs={"name": name})
-        request = PlanRequest(execution_id=self._new_id(), steps=(step,))
+        request = PlanRequest(execution_id=self._new_id(), steps=(step,), tenant_id=tenant_id)
         response = await self._client_for(ASSET).execute_plan(request)
         return target_of_answer(name, response.step_results[0])

@@ -49,6 +49,10 @@ class Conductor(Protocol):
         """Accept and run to the end. Raises OpsError when the plan is not acceptable; nothing ran then."""
         ...
 
+    async def check(self, submission: Submission) -> None:
+        """Raise what `execute` would raise for a plan that is not acceptable; nothing is recorded."""
+        ...
+
     async def submit(self, submission: Submission) -> str:
         """Accept durably and return the execution's id; the run goes on in the server."""
         ...

@@ -56,6 +56,10 @@ class RemoteConductor:
             )
         return response
 
+    async def check(self, submission: Submission) -> None:
+        """Let the server read and check the plan."""
+        await self.explain(submission)
+
     async def submit(self, submission: Submission) -> str:
         """Hand the plan over; it is on the server's disk when this returns."""
         answer = await self._json("POST", "/api/v1/executions", submission_document(submission))

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from opsconductor.engine.ports import EventSink
+from opsconductor.interfaces.api.once import Once
 from opsconductor.interfaces.ports import Conductor, ListQuery, Submission
 from opsconductor.model.errors import OpsError, Problem, from_problems
 from opsconductor.model.outcome import PlanResponse
@@ -82,14 +83,14 @@ def read_submission(document: Mapping[str, Any], headers: CallHeaders) -> Submis
     )
 
 
-def gateway_intake(conductor: Conductor) -> Intake:
+def gateway_intake(once: Once) -> Intake:
     """What turns a body into a run of the engine."""
 
     def intake(document: Mapping[str, Any], headers: CallHeaders) -> PlanRun:
         submission = read_submission(document, headers)
 
         async def run(sink: EventSink | None) -> PlanResponse:
-            return await conductor.execute(submission, on_event=sink)
+            return await once.execute(submission, sink)
 
         return run
 

@@ -135,7 +135,7 @@ class StepRunner:
         check_env(step.env, self._limits.allowed_env)
         began = time.monotonic()
         limit_s = min(step.timeout_s or selected.operation.timeout_s, self._limits.step_timeout_s, run.remaining_s)
-        placed = await self._place(selected, step.target, limit_s)
+        placed = await self._place(run, selected, limit_s)
         attempt.target = placed.target
         inputs = check_inputs(definition, selected.operation_name, placed.inputs, self._limits.inputs)
         output = StepOutput(
@@ -153,11 +153,15 @@ class StepRunner:
         finally:
             output.flush()
 
-    async def _place(self, selected: Selected, target: str | None, limit_s: float) -> Placed:
+    async def _place(self, run: StepRun, selected: Selected, limit_s: float) -> Placed:
         try:
             async with asyncio.timeout(limit_s):
                 return await place(
-                    selected, target, default_target=self._limits.default_target, resolver=self._resolver
+                    selected,
+                    run.step.target,
+                    default_target=self._limits.default_target,
+                    resolver=self._resolver,
+                    tenant_id=run.request.tenant_id,
                 )
         except TimeoutError as error:
             message = f"the target was not resolved within {limit_s:g} s; nothing was started"

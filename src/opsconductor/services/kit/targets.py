@@ -20,15 +20,15 @@ LOCAL_NAMES = frozenset({"local", "localhost"})
 class TargetResolver(Protocol):
     """Knows the targets that have names."""
 
-    async def resolve(self, name: str) -> Target:
-        """The target of that name or address. Raises OpsError(`target_unknown`)."""
+    async def resolve(self, name: str, tenant_id: str | None) -> Target:
+        """The tenant's target of that name or address. Raises OpsError(`target_unknown`)."""
         ...
 
 
 class NoTargets:
     """The resolver of a service that has no inventory: only `local` exists."""
 
-    async def resolve(self, name: str) -> Target:
+    async def resolve(self, name: str, tenant_id: str | None) -> Target:
         """Raise `target_unknown`."""
         raise OpsError(
             "target_unknown",
@@ -88,10 +88,10 @@ def _refuse_target_of_service_run(selected: Selected, target: str | None) -> Non
         )
 
 
-async def _resolve(name: str, resolver: TargetResolver) -> Target:
+async def _resolve(name: str, resolver: TargetResolver, tenant_id: str | None) -> Target:
     if name.casefold() in LOCAL_NAMES:
         return LOCAL
-    target = await resolver.resolve(name)
+    target = await resolver.resolve(name, tenant_id)
     if target.kind is TargetKind.LOCAL or target.connection.get("transport") == "local":
         return target
     raise OpsError(
@@ -102,7 +102,14 @@ async def _resolve(name: str, resolver: TargetResolver) -> Target:
     )
 
 
-async def place(selected: Selected, target: str | None, *, default_target: str, resolver: TargetResolver) -> Placed:
+async def place(
+    selected: Selected,
+    target: str | None,
+    *,
+    default_target: str,
+    resolver: TargetResolver,
+    tenant_id: str | None = None,
+) -> Placed:
     """Resolve where the step runs.
 
     Raises OpsError: `target_missing`, `target_unknown`, `transport_unavailable`, `input_invalid`, and `step_invalid`
@@ -122,4 +129,4 @@ async def place(selected: Selected, target: str | None, *, default_target: str, 
             field="target",
         )
     rest = {key: value for key, value in inputs.items() if key not in used} if used else inputs
-    return Placed(target=await _resolve(name, resolver), inputs=rest)
+    return Placed(target=await _resolve(name, resolver, tenant_id), inputs=rest)

@@ -19,7 +19,7 @@ TEXT = {"type": "string", "description": "A text"}
 
 
 class Inventory:
-    async def resolve(self, name: str) -> Target:
+    async def resolve(self, name: str, tenant_id: str | None) -> Target:
         for target in (ASSET, HERE):
             if target.name == name:
                 return target
