@@ -259,6 +259,44 @@ async def test_zombies_of_orphans_do_not_pile_up(transport: LocalTransport, make
     assert set(children_of(os.getpid())) <= before
 
 
+async def test_a_zombie_of_unknown_origin_is_collected_when_nobody_can_be_waiting_for_it(
+    transport: LocalTransport, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It led its own session, as a child started by other code of this process may do."""
+    before = set(children_of(os.getpid()))
+    await transport.run(make(*sh("(setsid true &) ; sleep 0.2")))
+    (zombie,) = set(children_of(os.getpid())) - before
+    await transport.run(make("true"))
+    assert not lives(zombie)
+    assert find_process(zombie) is not None
+    monkeypatch.setattr("opsconductor.transports.household._ZOMBIE_PATIENCE_S", 0.0)
+    await transport.run(make("true"))
+    assert find_process(zombie) is None
+
+
+async def test_what_a_nested_transport_started_belongs_to_the_outer_command_too(
+    transport: LocalTransport, make: Make, tmp_path: Path
+) -> None:
+    """The inner process is killed, its command goes on in a session and with an id of its own, and is still found."""
+    inner = """
+import asyncio, pathlib, sys
+from opsconductor.transports.base import CommandRequest
+from opsconductor.transports.local import LocalTransport
+argv = ("sh", "-c", 'echo $$ > "$1"; exec sleep 300', "sh", sys.argv[1])
+request = CommandRequest(argv=argv, env={"PATH": "/usr/bin:/bin"}, timeout_s=300.0, spool_dir=pathlib.Path(sys.argv[1]))
+asyncio.run(LocalTransport().run(request))
+"""
+    file = tmp_path / "pid"
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(sys.path)}
+    running = asyncio.create_task(transport.run(make(sys.executable, "-c", inner, str(file), env=env)))
+    (pid,) = await pids_in(file)
+    (main,) = transport._household.mains
+    os.kill(main, signal.SIGKILL)
+    result = await running
+    assert (result.ended, result.leftover_pids) == (Ended.SIGNALLED, (pid,))
+    end(pid)
+
+
 async def test_an_orphan_of_unknown_origin_is_not_killed_and_makes_the_end_unconfirmed(
     transport: LocalTransport, make: Make, tmp_path: Path
 ) -> None:
