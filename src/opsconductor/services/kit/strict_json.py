@@ -77,7 +77,7 @@ def _openings(text: bytes) -> int:
 
 def _is_deeper(value: Any, max_depth: int) -> bool:
     level = [value]
-    for _ in range(max_depth + 1):
+    for _ in range(max_depth):
         children = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
         level = [child for child in children if isinstance(child, dict | list)]
         if not level:
