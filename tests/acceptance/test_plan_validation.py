@@ -146,6 +146,7 @@ steps:
         (b"steps: [{tool: df, inputs: {a: '{{ receivers.x.url }}'}}]", "expression_invalid", "receivers.x"),
         (b"steps: [{tool: df, inputs: {a: '{{ step_2_result.x }}'}}]", "expression_invalid", "step_2_result"),
         (b"steps: [{tool: df, inputs: {a: '{% if x %}'}}]", "expression_invalid", "statements are not offered"),
+        (b"steps: [{tool: df, inputs: {a: '{{ hostnames }}'}}]", "expression_invalid", "asset-query"),
         (b"{steps: [{tool: df}], inputs: {x: 5}}", "plan_invalid", "declaration"),
         (b"{steps: [{tool: df}], inputs: {x: {type: text}}}", "plan_invalid", "text"),
         (b"{steps: [{tool: df}], receivers: {x: {kind: ftp}}}", "plan_invalid", "ftp"),
@@ -191,6 +192,20 @@ def test_ten_thousand_and_one_steps_are_refused_quickly(form: str) -> None:
     assert time.monotonic() - began < 2
     assert caught.value.code == "plan_too_large"
     assert "10001 steps" in caught.value.message
+
+
+@pytest.mark.parametrize("value", ["{{ steps.gone.x }}", "{{ inputs.gone }}", "{{ hostnames }}", "{{ steps.s9999.x }}"])
+def test_large_plans_with_doubtful_references_are_judged_in_little_time(value: str) -> None:
+    names = [f"s{number}" for number in range(10_000)]
+    raw = {"steps": [{"id": name, "tool": "df", "depends_on": [], "inputs": {"path": value}} for name in names]}
+    raw["steps"][0]["tool"] = "asset-query"
+    raw["steps"][-1]["inputs"] = {}
+    began = time.monotonic()
+    try:
+        read_plan(raw)
+    except OpsError as error:
+        assert len(error.problems) <= 200
+    assert time.monotonic() - began < 3
 
 
 def test_many_errors_stay_readable() -> None:

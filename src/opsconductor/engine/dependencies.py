@@ -14,7 +14,7 @@ from opsconductor.engine.expressions import Expression
 from opsconductor.model.names import canonical
 
 OLDER_VARIABLES = frozenset({"assets", "hostnames", "ip_addresses", "asset_count"})
-"""Variables of older plans: what the asset queries before a step found."""
+"""Variables of older plans: what the last asset query before a step found."""
 
 
 def older_result_step(name: str) -> int | None:
@@ -28,9 +28,12 @@ def older_result_step(name: str) -> int | None:
 
 
 def complete(
-    index: int, ids: Sequence[str], tools: Sequence[str], stated: Sequence[str] | None, used: Sequence[Expression]
+    index: int, ids: Sequence[str], query: str | None, stated: Sequence[str] | None, used: Sequence[Expression]
 ) -> tuple[str, ...]:
-    """All steps that the step at `index` waits for, without repeats, in a stable order; names may be unknown ones."""
+    """All steps that the step at `index` waits for, without repeats, in a stable order; names may be unknown ones.
+
+    `query` is the last asset query before it; `stated` its own `depends_on`; `used` its expressions.
+    """
     waits = dict.fromkeys(stated if stated is not None else ids[max(index - 1, 0) : index])
     for expression in used:
         waits |= dict.fromkeys(sorted(expression.steps))
@@ -38,14 +41,18 @@ def complete(
             number = older_result_step(name)
             if number is not None and 1 <= number <= len(ids):
                 waits[ids[number - 1]] = None
-            elif name in OLDER_VARIABLES:
-                waits |= dict.fromkeys(asset_queries(index, ids, tools))
+            elif name in OLDER_VARIABLES and query is not None:
+                waits[query] = None
     return tuple(waits)
 
 
-def asset_queries(index: int, ids: Sequence[str], tools: Sequence[str]) -> list[str]:
-    """Steps before `index` that query the inventory."""
-    return [ids[place] for place in range(index) if canonical(tools[place]) == "asset_query"]
+def asset_queries(ids: Sequence[str], tools: Sequence[str]) -> list[str | None]:
+    """For each step the last one before it that queries the inventory."""
+    found, last = list[str | None](), None
+    for name, tool in zip(ids, tools, strict=True):
+        found.append(last)
+        last = name if canonical(tool) == "asset_query" else last
+    return found
 
 
 def find_cycle(depends_on: Mapping[str, Sequence[str]]) -> list[str] | None:

@@ -17,28 +17,23 @@ from typing import Any
 import msgspec
 
 from opsconductor.engine import dependencies
-from opsconductor.engine.expressions import Expression, expressions, texts, whole
 from opsconductor.engine.plan_schema import (
     NAME,
     PLAN_KEYS,
-    STEP_ID,
-    STEP_KEYS,
-    UNACTED_KEYS,
-    UNSUPPORTED_KEYS,
     Fields,
     Findings,
     Path,
     Places,
     PlanLimits,
     Position,
+    check_keys,
     excerpt,
     nearest,
 )
-from opsconductor.engine.templates import Templates
-from opsconductor.model.errors import OpsError
-from opsconductor.model.plan import OnFailure, Plan, PlanInput, Receiver, Step
+from opsconductor.engine.references import References
+from opsconductor.engine.step_reader import Draft, StepReader
+from opsconductor.model.plan import Plan, PlanInput, Receiver, Step
 
-_SYNTAX = Templates()
 DEFAULT_LIMITS = PlanLimits()
 
 
@@ -79,43 +74,36 @@ def _parse(source: bytes | Mapping[str, Any], file: str | None, limits: PlanLimi
     return document.value, document.position
 
 
-class _Draft(msgspec.Struct):
-    """A step whose fields were read; what it waits for is not known before all ids are."""
-
-    step: Step
-    path: Path
-    stated: list[str] | None
-    used: list[Expression]
-
-
 class _Reader:
     """Reads one document; one use."""
 
     def __init__(self, findings: Findings, limits: PlanLimits, file: str | None) -> None:
         self._findings, self._limits, self._file = findings, limits, file
         self._unacted: dict[str, Any] = {}
-        self._inputs: dict[str, PlanInput] = {}
-        self._receivers: dict[str, Receiver] = {}
         self._ids: list[str] = []
-        self._uses = Counter[str]()
         self.paths: dict[str, Path] = {}
 
     def read(self, raw: Mapping[str, Any], path: Path) -> Plan:
         fields = Fields(raw, path, self._findings)
         entries = self._entries(raw, path)
-        self._check_keys(raw, PLAN_KEYS, path, None)
-        self._inputs = self._read_inputs(fields)
-        self._receivers = self._read_receivers(fields)
-        drafts = self._drafts(entries, (*path, "steps"))
-        steps = self._connect(drafts)
+        check_keys(fields, PLAN_KEYS, self._unacted)
+        inputs, receivers = self._read_inputs(fields), self._read_receivers(fields)
+        places = self._order((*path, "steps"), entries)
+        references = References(self._findings, steps=self._ids, inputs=inputs, receivers=receivers)
+        reader = StepReader(self._findings, self._limits, references, Counter(self._ids), self._unacted)
+        drafts = [
+            reader.read(entries[place], step_id, (*path, "steps", place))
+            for step_id, place in zip(self._ids, places, strict=True)
+            if self._is_step(entries[place], step_id, (*path, "steps", place))
+        ]
         plan = Plan(
             name=fields.text("name", max_chars=200) or "",
             description=fields.text("description") or "",
-            inputs=self._inputs,
+            inputs=inputs,
             timeout_s=fields.seconds("timeout_s", self._limits.max_timeout_s),
-            receivers=self._receivers,
-            outputs=self._read_outputs(fields),
-            steps=steps,
+            receivers=receivers,
+            outputs=self._read_outputs(fields, references),
+            steps=self._connect(drafts),
             unacted=self._unacted,
             source=self._file,
             warnings=tuple(self._findings.warnings),
@@ -139,22 +127,6 @@ class _Reader:
         self._findings.raise_if_any()
         assert isinstance(entries, list)  # noqa: S101 - anything else was raised above
         return entries
-
-    def _check_keys(self, raw: Mapping[str, Any], known: frozenset[str], path: Path, step: str | None) -> None:
-        for key, value in raw.items():
-            place = (*path, key)
-            if key in known:
-                continue
-            if key in UNACTED_KEYS:
-                self._unacted[".".join(map(str, place))] = value
-                message = f"{key} is kept and not acted on"
-                self._findings.add("plan_feature_unsupported", message, place, step=step, warning=True)
-            elif key in UNSUPPORTED_KEYS:
-                if value not in (None, False):
-                    message = f"this version does not act on {key!r}; without it the plan would do something else"
-                    self._findings.add("plan_feature_unsupported", message, place, step=step, found=key)
-            else:
-                self._findings.unknown_key(str(key), known | UNSUPPORTED_KEYS | UNACTED_KEYS, place, step=step)
 
     def _read_inputs(self, fields: Fields) -> dict[str, PlanInput]:
         declared = {}
@@ -184,29 +156,23 @@ class _Reader:
             self._findings.add("plan_invalid", str(error), path, found=excerpt(raw))
             return None
 
-    def _read_outputs(self, fields: Fields) -> dict[str, str]:
+    def _read_outputs(self, fields: Fields, references: References) -> dict[str, str]:
         outputs = fields.mapping("outputs", "an object (name: template)")
         for name, value in outputs.items():
             path = (*fields.path, "outputs", name)
             if not isinstance(value, str):
                 self._findings.add("plan_invalid", f"found {excerpt(value)!r}, expected a template", path)
-                continue
-            for place, expression in self._expressions(value, path, None):
-                self._check_references(expression, place, None, dependencies.OLDER_VARIABLES)
+            references.find(value, path)
         return outputs
 
-    def _drafts(self, entries: list[Any], path: Path) -> list[_Draft]:
-        places = [index for _, index in sorted((self._order(entry, i, path), i) for i, entry in enumerate(entries))]
-        self._ids = _ids([entries[index] for index in places])
-        self._uses = Counter(self._ids)
+    def _order(self, path: Path, entries: list[Any]) -> list[int]:
+        """The places of the entries in the order of the plan: by `execution_order` where given. Sets the ids."""
+        places = [index for _, index in sorted((self._rank(entry, i, path), i) for i, entry in enumerate(entries))]
+        self._ids = _ids([entries[place] for place in places])
         self.paths = {step_id: (*path, place) for step_id, place in zip(self._ids, places, strict=True)}
-        return [
-            self._draft(entries[place], self._ids[index], (*path, place))
-            for index, place in enumerate(places)
-            if self._is_step(entries[place], self._ids[index], (*path, place))
-        ]
+        return places
 
-    def _order(self, entry: Any, index: int, path: Path) -> float:
+    def _rank(self, entry: Any, index: int, path: Path) -> float:
         order = entry.get("execution_order") if isinstance(entry, Mapping) else None
         if order is None:
             return index + 1
@@ -223,169 +189,18 @@ class _Reader:
         self._findings.add("step_invalid", message, path, step=step_id, found=excerpt(entry))
         return False
 
-    def _draft(self, raw: Mapping[str, Any], step_id: str, path: Path) -> _Draft:
-        fields = Fields(raw, path, self._findings, step_id)
-        self._check_keys(raw, STEP_KEYS, path, step_id)
-        self._check_id(fields, step_id)
-        on_failure, for_each = self._on_failure(fields), self._for_each(fields)
-        step = Step(
-            id=step_id,
-            tool=self._tool(fields),
-            operation=fields.text("operation", max_chars=64),
-            description=fields.text("description") or fields.text("name", max_chars=200) or "",
-            inputs=self._step_inputs(fields),
-            when=self._when(fields),
-            for_each=for_each,
-            max_parallel=fields.count("max_parallel", self._limits.max_parallel),
-            timeout_s=fields.seconds("timeout_s", self._limits.max_timeout_s),
-            on_failure=on_failure,
-            env=self._env(fields),
-            line=(self._findings.place(path) or (0, 0))[0],
-        )
-        if step.max_parallel is not None and for_each is None:
-            fields.wrong("max_parallel", "for_each beside it")
-        used = self._used(fields, step)
-        return _Draft(step, path, self._stated(fields), used)
-
-    def _check_id(self, fields: Fields, step_id: str) -> None:
-        key = "id" if fields.raw.get("id") is not None else "step_id"
-        given = fields.raw.get(key)
-        if given is not None and (
-            isinstance(given, bool) or not isinstance(given, str | int) or not STEP_ID.fullmatch(step_id)
-        ):
-            fields.wrong(key, "letters, digits, '-' and '_', beginning with a letter or digit, at most 64")
-        elif self._uses[step_id] > 1:
-            message = f"the id {step_id!r} is used by {self._uses[step_id]} steps, expected one"
-            self._findings.add("step_invalid", message, (*fields.path, key), step=step_id, found=step_id)
-
-    def _tool(self, fields: Fields) -> str:
-        tool = fields.text("tool", max_chars=200)
-        if fields.raw.get("tool") is None or (tool is not None and not tool.strip()):
-            fields.wrong("tool", "the name of a tool")
-        return tool or ""
-
-    def _step_inputs(self, fields: Fields) -> dict[str, Any]:
-        if fields.raw.get("inputs") is not None and fields.raw.get("parameters") is not None:
-            fields.wrong("parameters", "nothing: `inputs` is there too, and both mean the same")
-        key = "parameters" if fields.raw.get("inputs") is None else "inputs"
-        return fields.mapping(key, "an object (name: value)")
-
-    def _on_failure(self, fields: Fields) -> OnFailure:
-        value = fields.raw.get("on_failure")
-        if value in (None, "stop", "continue"):
-            return OnFailure(value or "stop")
-        if value == "rollback":
-            fields.wrong(
-                "on_failure", "stop or continue; this version does not roll back", code="plan_feature_unsupported"
-            )
-        else:
-            fields.wrong("on_failure", "stop or continue")
-        return OnFailure.STOP
-
-    def _when(self, fields: Fields) -> str | None:
-        value = fields.raw.get("when")
-        if value is None or value is True:
-            return None
-        if value is False:
-            return "{{ false }}"
-        if not isinstance(value, str) or "{{" not in value:
-            fields.wrong("when", "one expression in braces: \"{{ steps.ID.status == 'completed' }}\"")
-            return None
-        return value
-
-    def _for_each(self, fields: Fields) -> str | list[Any] | None:
-        value = fields.raw.get("for_each")
-        if isinstance(value, list) and len(value) > self._limits.max_items:
-            fields.wrong("for_each", f"at most {self._limits.max_items} items", code="plan_too_large")
-        elif value is not None and not isinstance(value, list) and not (isinstance(value, str) and "{{" in value):
-            fields.wrong("for_each", 'a list, or one expression that gives one: "{{ steps.ID.output.assets }}"')
-        return value if isinstance(value, str | list) else None
-
-    def _env(self, fields: Fields) -> dict[str, str]:
-        env = fields.mapping("env", "an object (NAME: text)")
-        for name, value in env.items():
-            if not isinstance(value, str) or "\0" in value or not NAME.fullmatch(name):
-                message = f"found {excerpt(value)!r}, expected a name of letters, digits and _ with a text"
-                self._findings.add("step_invalid", message, (*fields.path, "env", name), step=fields.step)
-        return {name: value for name, value in env.items() if isinstance(value, str)}
-
-    def _stated(self, fields: Fields) -> list[str] | None:
-        value = fields.raw.get("depends_on")
-        if value is None:
-            return None
-        entries = value if isinstance(value, list) else [value]
-        if not all(isinstance(entry, str | int) and not isinstance(entry, bool) for entry in entries):
-            fields.wrong("depends_on", "a list of step ids")
-            return []
-        return [str(entry) for entry in entries]
-
-    def _expressions(self, value: Any, path: Path, step: str | None) -> list[tuple[Path, Expression]]:
-        """All expressions in `value` with their places, their grammar checked."""
-        found = list[tuple[Path, Expression]]()
-        for place, text in texts(value):
-            if "{{" not in text and "{%" not in text:
-                continue
-            try:
-                here = list(expressions(text))
-                for expression in here:
-                    _SYNTAX.check(expression)
-                found += [((*path, *place), expression) for expression in here]
-            except OpsError as error:
-                self._findings.add(error.code, error.message, (*path, *place), step=step, found=excerpt(text))
-        return found
-
-    def _used(self, fields: Fields, step: Step) -> list[Expression]:
-        """Every expression of the step, with what it refers to checked."""
-        inputs_key = "parameters" if fields.raw.get("inputs") is None else "inputs"
-        parts: list[tuple[str, Any]] = [(inputs_key, step.inputs), ("when", step.when), ("env", step.env)]
-        parts.append(("for_each", step.for_each))
-        loop = frozenset({"item", "index"}) if step.for_each is not None else frozenset[str]()
-        used = list[Expression]()
-        for key, value in parts:
-            path = (*fields.path, key)
-            here = self._expressions(value, path, step.id)
-            names = dependencies.OLDER_VARIABLES | (frozenset() if key == "for_each" else loop)
-            for place, expression in here:
-                self._check_references(expression, place, step.id, names)
-                used.append(expression)
-            if key in ("when", "for_each") and isinstance(value, str) and here and whole(value) is None:
-                fields.wrong(key, "exactly one expression in braces and nothing around it")
-        return used
-
-    def _check_references(self, expression: Expression, path: Path, step: str | None, names: frozenset[str]) -> None:
-        """Note references to steps, inputs, receivers and variables that do not exist."""
-        kinds = (
-            ("steps", expression.steps, self._ids),
-            ("inputs", expression.inputs, self._inputs),
-            ("receivers", expression.receivers, self._receivers),
-        )
-        missing = [
-            (f"{root}.{name}", [f"{root}.{one}" for one in known])
-            for root, used, known in kinds
-            for name in sorted(used)
-            if name not in known
-        ]
-        missing += [
-            (name, sorted(names | {"steps", "inputs", "receivers"}))
-            for name in sorted(expression.names - names)
-            if not 1 <= (dependencies.older_result_step(name) or 0) <= len(self._ids)
-        ]
-        for name, known in missing:
-            near = nearest(name, known)
-            hint = "" if near else f"; there is {', '.join(known[:20]) or 'nothing of that kind'}"
-            message = f"{{{{ {excerpt(expression.source)} }}}} refers to {name}, which does not exist{hint}"
-            self._findings.add("expression_invalid", message, path, step=step, found=name, suggestion=near)
-
-    def _connect(self, drafts: list[_Draft]) -> tuple[Step, ...]:
+    def _connect(self, drafts: list[Draft]) -> tuple[Step, ...]:
         """The steps with everything they wait for. Notes unknown names, waiting for oneself, and circles."""
         if len(drafts) != len(self._ids):
             return ()
-        tools, known = [draft.step.tool for draft in drafts], set(self._ids)
-        steps = []
+        queries = dependencies.asset_queries(self._ids, [draft.step.tool for draft in drafts])
+        known, steps = set(self._ids), []
         for index, draft in enumerate(drafts):
             if draft.stated is not None:
                 self._check_stated(draft, known)
-            waits = dependencies.complete(index, self._ids, tools, draft.stated, draft.used)
+            if queries[index] is None:
+                self._check_older(draft)
+            waits = dependencies.complete(index, self._ids, queries[index], draft.stated, draft.used)
             steps.append(msgspec.structs.replace(draft.step, depends_on=tuple(name for name in waits if name in known)))
         circle = dependencies.find_cycle({step.id: step.depends_on for step in steps})
         if circle is not None and (circle[0] != circle[1] or not self._findings.errors):
@@ -395,7 +210,13 @@ class _Reader:
             self._findings.add("plan_cycle", message, draft.path, step=circle[0], found=route)
         return tuple(steps)
 
-    def _check_stated(self, draft: _Draft, known: set[str]) -> None:
+    def _check_older(self, draft: Draft) -> None:
+        """Variables of older plans need an asset query before the step."""
+        for name in sorted({name for one in draft.used for name in one.names & dependencies.OLDER_VARIABLES}):
+            message = f"{name} is what an asset-query found, and there is none before this step"
+            self._findings.add("expression_invalid", message, draft.path, step=draft.step.id, found=name)
+
+    def _check_stated(self, draft: Draft, known: set[str]) -> None:
         for name in draft.stated or ():
             path = (*draft.path, "depends_on")
             if name == draft.step.id:

@@ -42,6 +42,8 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 MAX_PROBLEMS = 200
 """More errors than this are counted, not listed: nobody mends them one by one."""
 
+_MANY_NAMES = 300
+
 
 class PlanLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How large a plan may be. `max_items` is for each `for_each`; times are in seconds."""
@@ -55,7 +57,10 @@ class PlanLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was probably meant to be."""
-    found = get_close_matches(name, sorted(known), n=1)
+    names = sorted(known)
+    if len(names) > _MANY_NAMES:  # comparing costs microseconds a name, and a plan may have ten thousand steps
+        names = [one for one in names if one[:1] == name[:1]][:_MANY_NAMES]
+    found = get_close_matches(name[:200], names, n=1)
     return found[0] if found else None
 
 
@@ -93,6 +98,11 @@ class Findings:
         self.errors: list[Problem] = []
         self.warnings: list[Problem] = []
         self._left_out = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether further errors are only counted."""
+        return len(self.errors) >= MAX_PROBLEMS
 
     def place(self, path: Path) -> tuple[int, int] | None:
         """Line and column (from 1) of the nearest known place at or above `path`."""
@@ -201,3 +211,20 @@ class Fields:
             return value
         self.wrong(key, what)
         return {}
+
+
+def check_keys(fields: Fields, known: frozenset[str], unacted: dict[str, Any]) -> None:
+    """Note keys that are not `known`: kept ones go to `unacted` with a warning, all others are errors."""
+    for key, value in fields.raw.items():
+        path, step = (*fields.path, key), fields.step
+        if key in known:
+            continue
+        if key in UNACTED_KEYS:
+            unacted[".".join(map(str, path))] = value
+            message = f"{key} is kept and not acted on"
+            fields.findings.add("plan_feature_unsupported", message, path, step=step, warning=True)
+        elif key not in UNSUPPORTED_KEYS:
+            fields.findings.unknown_key(str(key), known | UNSUPPORTED_KEYS | UNACTED_KEYS, path, step=step)
+        elif value not in (None, False):
+            message = f"this version does not act on {key!r}; without it the plan would do something else"
+            fields.findings.add("plan_feature_unsupported", message, path, step=step, found=key)

@@ -34,6 +34,7 @@ class Scope:
         used = list(expressions([*parts, plan.outputs]))
         self._named = {name for expression in used for name in expression.steps}
         self._older = {name for expression in used for name in expression.names}
+        self._assets_of = -1
         self._numbers = {older_result_step(name) for name in self._older}
 
     def variables(self, **more: Any) -> dict[str, Any]:
@@ -49,9 +50,13 @@ class Scope:
         if result.step_index + 1 in self._numbers:
             self._variables[f"step_{result.step_index + 1}_result"] = closed(_output(result))
         if self._older & OLDER_VARIABLES and canonical(result.tool) == "asset_query":
-            self._add_assets(_output(result))
+            self._add_assets(result.step_index, _output(result))
 
-    def _add_assets(self, output: Mapping[str, Any]) -> None:
+    def _add_assets(self, index: int, output: Mapping[str, Any]) -> None:
+        """The last asset query in the plan's order counts, whichever ends last."""
+        if index < self._assets_of:
+            return
+        self._assets_of = index
         assets = [asset for asset in output.get("assets") or [] if isinstance(asset, Mapping)]
         found = {
             "assets": assets,
