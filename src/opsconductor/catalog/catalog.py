@@ -6,6 +6,7 @@ somebody asks for them.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import Any
 from opsconductor.catalog.compiler import bring_up_to_date
 from opsconductor.catalog.index import Index
 from opsconductor.catalog.loader import load_file
-from opsconductor.catalog.records import Winner, decode_definition
+from opsconductor.catalog.records import Blob, Winner, decode_definition
 from opsconductor.model.errors import OpsError, Problem
 from opsconductor.model.limits import DocumentLimits
 from opsconductor.model.names import canonical
@@ -32,7 +33,7 @@ def shipped_folder() -> Path:
 class CatalogEntry:
     """One tool. `executable` is `yes`, `partial` or `no`; `overrides` is the path of the definition it replaces."""
 
-    def __init__(self, winner: Winner, blob: bytes | memoryview, limits: DocumentLimits) -> None:
+    def __init__(self, winner: Winner, blob: Blob, limits: DocumentLimits) -> None:
         head = winner.head
         self.id = head.id
         self.tool_name = head.tool_name
@@ -46,7 +47,7 @@ class CatalogEntry:
         self.path = Path(head.path)
         self.digest = head.digest
         self.overrides = winner.overrides
-        self._head, self._blob, self._limits = head, blob, limits
+        self._winner, self._blob, self._limits = winner, blob, limits
 
     def __repr__(self) -> str:
         return f"<CatalogEntry {self.id} of {self.path}>"
@@ -54,7 +55,7 @@ class CatalogEntry:
     @cached_property
     def definition(self) -> ToolDefinition:
         """The definition. Raises OpsError(`definition_invalid`) when the index is harmed and the file no help."""
-        found = decode_definition(self._head, self._blob)
+        found = decode_definition(self._winner.head, self._blob.part(self._winner.offset, self._winner.head.length))
         if found is None:
             found = load_file(self.path.read_bytes(), str(self.path), self._limits).definition
         if found is None:
@@ -135,7 +136,7 @@ class Catalog:
     def problems(self) -> tuple[Problem, ...]:
         """Everything wrong in all files, errors and warnings, by file."""
         body = self._index.body
-        found = [problem for record in body.records for problem in record.problems]
+        found = [problem for record in itertools.chain.from_iterable(body.folders) for problem in record.problems]
         return tuple(
             sorted(
                 (*self._index.folder_problems, *body.problems, *found),

@@ -8,6 +8,7 @@ it, is read event by event (`yaml_strict`), which is slower and tells each probl
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,30 +19,33 @@ from opsconductor.model.limits import DocumentLimits
 
 PathKey = str | int
 
-# What the fast parser reads otherwise than the core schema does, or cannot survive, is left to the strict reader. To
-# look for it cheaply the text is folded first: digits to 0, white space and flow punctuation to a space, block
-# indicators to `-`, and what is never quick (control characters, anchors, tags, directives) to NUL.
-_QUICK_MAX_BYTES = 256 * 1024
-_QUICK_MAX_LEVELS = 2_000  # the fast parser exhausts its stack beyond 5,000; each level needs an indicator and a space
+# What the fast parser reads otherwise than the core schema does, or cannot survive, is left to the strict reader:
+# control characters, anchors, tags, directives · escapes that may make a NUL · `1_000`, `_1` · `0x1`, `0o1`, `0b1` ·
+# NaN and infinity, `1e400`, endless numbers.
+_SUSPECT = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f&!%]|\\[0xuU]|[0-9]_|[\s\[\]{},:?+-]_|0[xXoObB]"
+    rb"|\.(?i:inf|nan)|[eE][+-]?[0-9]{3}|[0-9]{300}"
+)
+# That expression takes as long as the parser. Nearly all files are cleared without it: letters that play no part are
+# dropped, the others become classes, and no pair of classes that `_SUSPECT` could match occurs. Dropping letters can
+# only bring a pair together, never part one.
+_CLASSES = {" ": " \t\r\n[]{},", "-": "-?:+", "0": "0123456789", "x": "xob", "n": "in", "\0": "&!%\\\x7f"}
+_KEPT = frozenset("e._".join(_CLASSES.values()))
 
 
-def _fold(byte: int) -> int:
+def _class_of(byte: int) -> int:
     char = chr(byte).lower()
-    for chars, folded in ((" \t\r\n[]{},", " "), ("-?:+", "-"), ("0123456789", "0"), ("&!%\x7f", "\0")):
+    for folded, chars in _CLASSES.items():
         if char in chars:
             return ord(folded)
-    return 0 if byte < 32 else ord(char) if byte < 128 else byte
+    return 0 if byte < 32 else ord(char) if char in _KEPT else ord("'")
 
 
-_FOLDED = bytes(map(_fold, range(256)))
-# Control characters and so on; NUL escapes; `1_000` and `_1`; `0x1`, `0o1`, `0b1`; NaN, infinity, endless numbers.
-_SUSPECT = (
-    b"\0",
-    *(b"\\0", b"\\x", b"\\u"),
-    *(b"0_", b" _", b"-_"),
-    *(b"0x", b"0o", b"0b0"),
-    *(b".inf", b".nan", b"0" * 300),
-)
+_REDUCED = bytes(map(_class_of, range(256)))
+_PASSED_OVER = bytes(byte for byte in range(128) if chr(byte).isalpha() and chr(byte).lower() not in _KEPT)
+_QUICK_MAX_BYTES = 256 * 1024
+_QUICK_MAX_LEVELS = 2_000  # the fast parser exhausts its stack beyond 5,000; each level needs an indicator and a space
+_ENDLESS = b"0" * 300
 _TEXT = frozenset({str})
 _LEAVES = frozenset({str, int, bool, type(None)})
 
@@ -122,19 +126,43 @@ def _refusal(code: str, message: str, file: str, line: int, column: int) -> OpsE
 
 def _quick(data: bytes, text: str, limits: DocumentLimits) -> Any:
     """The value, or None where the strict reader must decide. Never raises."""
-    if len(data) > _QUICK_MAX_BYTES or len(data) > 2 * limits.max_nodes:
-        return None
-    folded = data.translate(_FOLDED)
-    if folded.count(b"- ") > _QUICK_MAX_LEVELS or any(mark in folded for mark in _SUSPECT):
+    value = read_quickly(data, text, limits)
+    return value if is_plain(value, limits.max_depth) else None
+
+
+def read_quickly(data: bytes, text: str, limits: DocumentLimits) -> dict[Any, Any] | None:
+    """The mapping of an everyday YAML document, or None where only the strict reader can decide. Never raises.
+
+    All is as `read_document` would have it, save that the caller must see to depth and to keys that are not text
+    (`is_plain`, or a conversion to structures). `text` is what `data` decodes to.
+    """
+    if len(data) > min(_QUICK_MAX_BYTES, 2 * limits.max_nodes, limits.max_bytes) or _is_suspect(data):
         return None
     from yaml_rs import YAMLDecodeError, loads
 
     try:
-        value = loads(text, parse_datetime=False)
+        value: Any = loads(text, parse_datetime=False)
     except YAMLDecodeError:
         return None
-    # A list may also be the fast parser's way to return several documents.
-    return value if type(value) is dict and is_plain(value, limits.max_depth) else None
+    # A list may be the fast parser's way to return several documents.
+    return value if type(value) is dict else None
+
+
+def _is_suspect(data: bytes) -> bool:
+    """Whether the text may hold what the fast parser reads otherwise. A doubt costs time, not truth."""
+    reduced = data.translate(_REDUCED, _PASSED_OVER)
+    hinted = (
+        b"\0" in reduced
+        or b"0_" in reduced
+        or b" _" in reduced
+        or b"-_" in reduced
+        or b"0x" in reduced
+        or b".n" in reduced
+        or b"e000" in reduced
+        or b"e-000" in reduced
+        or _ENDLESS in reduced
+    )
+    return reduced.count(b"- ") > _QUICK_MAX_LEVELS or (hinted and bool(_SUSPECT.search(data)))
 
 
 def is_plain(value: Any, depth: int) -> bool:

@@ -6,9 +6,9 @@ is done here.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -39,6 +39,9 @@ def _process_count(items: int) -> int:
 
 
 def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # not imported here: it takes longer than a whole warm start
+    if asyncio is None:
+        return False
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -7,18 +7,22 @@ blob and are decoded one at a time. Whatever does not verify counts as absent: t
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import struct
 import tempfile
+import weakref
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 
 from opsconductor import model
-from opsconductor.catalog.records import FileRecord, Sweep, Winner
+from opsconductor.catalog.records import Blob, FileRecord, Sweep, Winner
 from opsconductor.model.errors import Problem
 
 _MAGIC = b"OPSCAT\x00\x01"
@@ -26,10 +30,19 @@ _LENGTHS = struct.Struct("<II")
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True):
-    """All files and the tools in force."""
+    """All files of each folder and the tools in force."""
 
-    records: tuple[FileRecord, ...]
+    folders: tuple[tuple[FileRecord, ...], ...]
     winners: dict[str, Winner]
+    problems: tuple[Problem, ...]
+
+
+class _StoredBody(msgspec.Struct, frozen=True, array_like=True):
+    """A body with less repetition: a winner is the number of its record, unless it is a definition of its own."""
+
+    folders: tuple[tuple[FileRecord, ...], ...]
+    plain: dict[str, int]
+    other: dict[str, Winner]
     problems: tuple[Problem, ...]
 
 
@@ -43,6 +56,38 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     blob_length: int
 
 
+class MemoryBlob:
+    """Definitions in memory, as they are after compiling."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def add(self, encoded: bytes) -> int:
+        """Append a definition; returns its offset."""
+        offset = len(self.data)
+        self.data += encoded
+        return offset
+
+    def part(self, offset: int, length: int) -> bytes:
+        """As `records.Blob`."""
+        return bytes(self.data[offset : offset + length])
+
+
+class FileBlob:
+    """Definitions in an index file, read one at a time. Not mapped: if the file shrank, a map would kill us."""
+
+    def __init__(self, handle: int, start: int) -> None:
+        self._handle, self._start = handle, start
+        weakref.finalize(self, os.close, handle)
+
+    def part(self, offset: int, length: int) -> bytes:
+        """As `records.Blob`."""
+        try:
+            return os.pread(self._handle, length, self._start + offset)
+        except OSError:
+            return b""
+
+
 class Index:
     """A compiled catalog. Immutable; `body` is decoded at first use. Folder problems are never stored."""
 
@@ -50,22 +95,58 @@ class Index:
         self,
         sweep: Sweep,
         routes: dict[str, str | None],
-        blob: bytes | memoryview,
-        body: Body | memoryview,
+        blob: Blob,
+        body: Body | bytes,
         folder_problems: tuple[Problem, ...] = (),
     ) -> None:
-        self.folder_problems = folder_problems
         self.sweep = sweep
         self.routes = routes
         self.blob = blob
+        self.folder_problems = folder_problems
         self._body = body
 
     @property
     def body(self) -> Body:
         """Records, tools in force, problems."""
-        if not isinstance(self._body, Body):
-            self._body = msgspec.msgpack.decode(self._body, type=Body)
+        if isinstance(self._body, bytes):
+            self._body = _decode_body(self._body)
         return self._body
+
+
+def _decode_body(encoded: bytes) -> Body:
+    with collection_paused():
+        stored = msgspec.msgpack.decode(encoded, type=_StoredBody)
+        records = list(itertools.chain.from_iterable(stored.folders))
+        winners = dict(stored.other)
+        for name, number in stored.plain.items():
+            record = records[number]
+            assert record.head is not None  # noqa: S101 (for the type checker: `_encode_body` chose it by its head)
+            winners[name] = Winner(record.head, record.offset)
+        return Body(stored.folders, winners, stored.problems)
+
+
+def _encode_body(body: Body) -> bytes:
+    records = itertools.chain.from_iterable(body.folders)
+    numbers = {record.path: number for number, record in enumerate(records) if record.head is not None}
+    plain, other = dict[str, int](), dict[str, Winner]()
+    for name, winner in body.winners.items():
+        if winner.overrides is None:
+            plain[name] = numbers[winner.head.path]
+        else:
+            other[name] = winner
+    return msgspec.msgpack.encode(_StoredBody(body.folders, plain, other, body.problems))
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Without garbage collection: thousands of new structures make each run slower, and none of them is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def index_path(cache_dir: Path, folders: Sequence[Path]) -> Path:
@@ -89,44 +170,45 @@ def _fingerprint() -> str:
 def read_index(path: Path, folders: Sequence[Path]) -> Index | None:
     """The index at `path`, or None when there is none that is whole, of this version and of these folders."""
     try:
-        view = memoryview(path.read_bytes())  # not mapped: a file that shrinks under a map kills the process
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
-    start = len(_MAGIC) + _LENGTHS.size
-    if len(view) < start or view[: len(_MAGIC)] != _MAGIC:
-        return None
-    length, crc = _LENGTHS.unpack(view[len(_MAGIC) : start])
-    encoded = view[start : start + length]
-    if len(encoded) != length or zlib.crc32(encoded) != crc:
-        return None
     try:
-        header = msgspec.msgpack.decode(encoded, type=_Header)
-    except msgspec.DecodeError:
+        with collection_paused():
+            index = _read_open(handle, folders)
+    except (OSError, msgspec.DecodeError):
+        index = None
+    if index is None:
+        os.close(handle)
+    return index
+
+
+def _read_open(handle: int, folders: Sequence[Path]) -> Index | None:
+    size = os.fstat(handle).st_size
+    start = os.pread(handle, len(_MAGIC) + _LENGTHS.size, 0)
+    if len(start) != len(_MAGIC) + _LENGTHS.size or not start.startswith(_MAGIC):
         return None
+    length, crc = _LENGTHS.unpack(start[len(_MAGIC) :])
+    encoded = os.pread(handle, min(length, size), len(start))
+    if zlib.crc32(encoded) != crc:
+        return None
+    header = msgspec.msgpack.decode(encoded, type=_Header)
     if header.fingerprint != _fingerprint() or header.folders != tuple(map(os.fspath, folders)):
         return None
-    body_start = start + length
+    body_start = len(start) + length
     blob_start = body_start + header.body_length
-    body = view[body_start:blob_start]
-    if len(view) != blob_start + header.blob_length or zlib.crc32(body) != header.body_crc:
+    body = os.pread(handle, header.body_length, body_start)
+    if size != blob_start + header.blob_length or zlib.crc32(body) != header.body_crc:
         return None
-    return Index(header.sweep, header.routes, view[blob_start:], body)
+    return Index(header.sweep, header.routes, FileBlob(handle, blob_start), body)
 
 
-def write_index(path: Path, folders: Sequence[Path], index: Index) -> bool:
+def write_index(path: Path, folders: Sequence[Path], index: Index, blob: MemoryBlob) -> bool:
     """Put the index in place in one step; False when the folder cannot be written, which costs only time."""
-    body = msgspec.msgpack.encode(index.body)
-    header = msgspec.msgpack.encode(
-        _Header(
-            _fingerprint(),
-            tuple(map(os.fspath, folders)),
-            index.sweep,
-            index.routes,
-            len(body),
-            zlib.crc32(body),
-            len(index.blob),
-        )
-    )
+    body = _encode_body(index.body)
+    names = tuple(map(os.fspath, folders))
+    fields = (_fingerprint(), names, index.sweep, index.routes, len(body), zlib.crc32(body), len(blob.data))
+    header = msgspec.msgpack.encode(_Header(*fields))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".tmp", dir=path.parent)
@@ -134,7 +216,7 @@ def write_index(path: Path, folders: Sequence[Path], index: Index) -> bool:
         return False
     try:
         with os.fdopen(handle, "wb") as file:
-            file.writelines((_MAGIC, _LENGTHS.pack(len(header), zlib.crc32(header)), header, body, index.blob))
+            file.writelines((_MAGIC, _LENGTHS.pack(len(header), zlib.crc32(header)), header, body, blob.data))
         Path(temporary).replace(path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from opsconductor.catalog.formats import FORMATS
 from opsconductor.catalog.inputs import PLACEHOLDER, check_inputs, check_value
 from opsconductor.catalog.render import render_command
 from opsconductor.model.errors import OpsError
-from opsconductor.model.tool import Effect, Example, InputSpec, Operation, ToolDefinition
+from opsconductor.model.tool import ArgvElement, Effect, Example, InputSpec, Operation, ToolDefinition
 
 Path = tuple[PathKey, ...]
 _NUMERIC = ("integer", "number")
@@ -28,12 +28,12 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def check_definition(definition: ToolDefinition) -> list[Finding]:
     """Everything that would make the tool unusable or unsafe; empty for a good definition."""
-    findings: list[Finding] = []
-    findings.extend(_check_tool(definition))
+    findings = list(_check_tool(definition))
     for name, spec in definition.inputs.items():
-        findings.extend(_check_input(spec, ("inputs", name)))
+        _check_input(spec, name, findings)
+    plain = {name for name, spec in definition.inputs.items() if not spec.secret and spec.type != "boolean"}
     for name, operation in definition.operations.items():
-        findings.extend(_check_operation(definition, operation, ("operations", name)))
+        _check_operation(definition, operation, name, plain, findings)
     return findings
 
 
@@ -52,6 +52,11 @@ def _check_tool(definition: ToolDefinition) -> Iterator[Finding]:
     default = definition.default_operation
     if default is not None and default not in definition.operations:
         yield _unknown(("default_operation",), "operation", default, definition.operations)
+    if any(spec.aliases for spec in definition.inputs.values()):
+        yield from _check_aliases(definition)
+
+
+def _check_aliases(definition: ToolDefinition) -> Iterator[Finding]:
     taken: dict[str, str] = dict.fromkeys(definition.inputs, "an input")
     for name, spec in definition.inputs.items():
         for index, alias in enumerate(spec.aliases):
@@ -61,26 +66,30 @@ def _check_tool(definition: ToolDefinition) -> Iterator[Finding]:
             taken[alias] = f"an alias of {name!r}"
 
 
-def _check_input(spec: InputSpec, path: Path) -> Iterator[Finding]:
+def _check_input(spec: InputSpec, name: str, findings: list[Finding]) -> None:
+    path: Path = ("inputs", name)
     kind = (spec.items or "string") if spec.type == "array" else spec.type
     if spec.items is not None and spec.type != "array":
-        yield Finding((*path, "items"), f"items is for lists, and this is of type {spec.type}")
+        findings.append(Finding((*path, "items"), f"items is for lists, and this is of type {spec.type}"))
     if spec.minimum is not None or spec.maximum is not None:
-        yield from _check_range(spec, kind, path)
+        findings.extend(_check_range(spec, kind, path))
     if spec.min_length is not None or spec.max_length is not None:
-        yield from _check_length(spec, path)
+        findings.extend(_check_length(spec, path))
     if spec.enum:
-        yield from _check_enum(spec, kind, path)
+        findings.extend(_check_enum(spec, kind, path))
     if spec.pattern is not None:
-        yield from _check_pattern(spec.pattern, kind, path)
+        findings.extend(_check_pattern(spec.pattern, kind, path))
     if spec.format is not None:
-        if spec.format not in FORMATS:
-            yield _unknown((*path, "format"), "format", spec.format, FORMATS)
-            return
-        if kind != "string":
-            yield Finding((*path, "format"), f"format is for text, and this is of type {kind}")
-    if spec.default is not UNSET:
-        yield from _check_default(spec, path)
+        findings.extend(_check_format(spec.format, kind, path))
+    if spec.default is not UNSET and not findings:  # what is said of the spec itself comes first
+        findings.extend(_check_default(spec, path))
+
+
+def _check_format(name: str, kind: str, path: Path) -> Iterator[Finding]:
+    if name not in FORMATS:
+        yield _unknown((*path, "format"), "format", name, FORMATS)
+    elif kind != "string":
+        yield Finding((*path, "format"), f"format is for text, and this is of type {kind}")
 
 
 def _check_range(spec: InputSpec, kind: str, path: Path) -> Iterator[Finding]:
@@ -139,26 +148,46 @@ def _check_default(spec: InputSpec, path: Path) -> Iterator[Finding]:
             )
 
 
-def _check_operation(tool: ToolDefinition, operation: Operation, path: Path) -> Iterator[Finding]:
+def _check_operation(
+    tool: ToolDefinition, operation: Operation, name: str, plain: set[str], findings: list[Finding]
+) -> None:
+    path: Path = ("operations", name)
     ways = (operation.argv is not None) + (operation.handler is not None)
     if ways == 2 or (ways == 0 and operation.not_executable is None):
         found = "both argv and handler" if ways else "neither argv nor handler"
-        yield Finding(path, f"found {found}, expected exactly one of them (or not_executable, saying what is missing)")
+        message = f"found {found}, expected exactly one of them (or not_executable, saying what is missing)"
+        findings.append(Finding(path, message))
     if operation.effect is not Effect.READ and operation.idempotent is None:
         message = f"an operation with effect {operation.effect} must say whether it is idempotent: true or false"
-        yield Finding((*path, "idempotent"), message, expected="true or false")
-    if operation.argv is not None:
-        yield from _check_argv(tool, operation, (*path, "argv"))
-    yield from _check_texts(tool, operation, path)
-    yield from _check_links(tool, operation, path)
+        findings.append(Finding((*path, "idempotent"), message, expected="true or false"))
+    if operation.argv is not None and not _is_everyday(operation.argv, plain):
+        findings.extend(_check_argv(tool, operation.argv, (*path, "argv")))
+    if operation.stdin is not None or operation.env:
+        findings.extend(_check_texts(tool, operation, path))
+    if operation.probe or operation.dry_run or operation.undo:
+        findings.extend(_check_links(tool, operation, path))
     for key, names in (("uses", operation.uses), ("required", operation.required)):
-        for index, name in enumerate(names):
-            if name not in tool.inputs:
-                yield _unknown((*path, key, index), "input", name, tool.inputs)
+        for index, used in enumerate(names):
+            if used not in tool.inputs:
+                findings.append(_unknown((*path, key, index), "input", used, tool.inputs))
 
 
-def _check_argv(tool: ToolDefinition, operation: Operation, path: Path) -> Iterator[Finding]:
-    argv = operation.argv or ()
+def _is_everyday(argv: tuple[ArgvElement, ...], plain: set[str]) -> bool:
+    """Whether an argument list needs no closer look: it names only inputs that may stand anywhere, after a program."""
+    if not argv or not isinstance(argv[0], str) or not argv[0] or "{" in argv[0]:
+        return False
+    for part in argv:
+        if isinstance(part, str):
+            if "{" in part and not plain.issuperset(PLACEHOLDER.findall(part)):
+                return False
+        else:
+            named = PLACEHOLDER.findall(" ".join(part))
+            if not named or not plain.issuperset(named):
+                return False
+    return True
+
+
+def _check_argv(tool: ToolDefinition, argv: tuple[ArgvElement, ...], path: Path) -> Iterator[Finding]:
     if not argv or not isinstance(argv[0], str) or not argv[0] or PLACEHOLDER.search(argv[0]):
         yield Finding(path, "the first element must be the program itself: plain text, not an input and not a group")
     for index, part in enumerate(argv):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import PurePath
+from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
-from opsconductor.catalog.document import Document, read_document
+from opsconductor.catalog.document import Document, is_plain, read_document, read_quickly
 from opsconductor.catalog.findings import Finding, to_problems
 from opsconductor.catalog.lint import check_definition
 from opsconductor.model.errors import OpsError, Problem
@@ -19,6 +21,7 @@ from opsconductor.model.limits import DocumentLimits
 from opsconductor.model.tool import ToolDefinition
 
 QUALITY_SUFFIX = ".quality.yaml"
+_LOOSE_LEVEL = 5  # how deep in a definition the deepest part lies that may hold anything, less one for the list of them
 
 
 class LoadedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,17 +36,52 @@ class LoadedFile(msgspec.Struct, frozen=True, kw_only=True):
 def load_file(data: bytes, file: str, limits: DocumentLimits) -> LoadedFile:
     """Read one definition in today's format or the older one. Never raises: what is wrong is in `problems`."""
     digest = sha256(data).hexdigest()
+    definition = _quick_definition(data, limits)
+    if definition is not None and not check_definition(definition) and definition.id == _stem(file):
+        return LoadedFile(digest=digest, definition=definition)
     try:
         document = read_document(data, file=file, limits=limits)
     except OpsError as error:
         return LoadedFile(digest=digest, problems=error.problems)
     if isinstance(document.value, dict) and "capabilities" in document.value:
         return _load_legacy(document, digest)
+    return _load_with_places(document, digest)
+
+
+def _quick_definition(data: bytes, limits: DocumentLimits) -> ToolDefinition | None:
+    """The definition of an everyday file without errors of form; None when the long way must be taken."""
+    if data.lstrip()[:1] in (b"{", b"["):
+        return None
+    try:
+        value = read_quickly(data, data.decode(), limits)
+        definition = None if value is None else msgspec.convert(value, ToolDefinition)
+    except (UnicodeDecodeError, msgspec.ValidationError, RecursionError):
+        return None
+    return definition if definition is not None and _is_plain_inside(definition, limits) else None
+
+
+def _is_plain_inside(definition: ToolDefinition, limits: DocumentLimits) -> bool:
+    """Whether the parts that conversion takes as they are hold only what a document may hold."""
+    loose: list[Any] = []
+    for spec in definition.inputs.values():
+        loose.append(None if spec.default is UNSET else spec.default)
+        loose.extend(spec.examples)
+    for operation in definition.operations.values():
+        for example in operation.examples:
+            loose.extend(example.inputs.values())
+        if operation.undo is not None:
+            loose.extend(operation.undo.inputs.values())
+        loose.append(operation.output_schema)
+    return is_plain(loose, limits.max_depth - _LOOSE_LEVEL)
+
+
+def _load_with_places(document: Document, digest: str) -> LoadedFile:
+    file = document.file
     try:
         definition = msgspec.convert(document.value, ToolDefinition)
-        findings = check_definition(definition)
     except (msgspec.ValidationError, RecursionError) as error:
         return LoadedFile(digest=digest, problems=_structure_problems(document, error))
+    findings = check_definition(definition)
     if definition.id != _stem(file):
         findings.append(_misnamed(definition, file))
     problems = tuple(to_problems(findings, file, document.position)) if findings else ()

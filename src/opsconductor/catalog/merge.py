@@ -23,21 +23,25 @@ class Merged(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
 
 
-Adopt = Callable[[Head, Head], Head]
-"""(older format, today's format below it) → head of the definition that joins them."""
+Adopt = Callable[[Winner, Winner], Winner]
+"""(older format, today's format below it) → the definition that joins them."""
 
 
-def merge(records: Sequence[FileRecord], adopt: Adopt) -> Merged:
+def merge(folders: Sequence[Sequence[FileRecord]], adopt: Adopt) -> Merged:
     """Lay the folders' files over each other, in the folders' order."""
     winners: dict[str, Winner] = {}
     problems: list[Problem] = []
-    for folder in sorted({record.folder for record in records}):
+    for records in folders:
         claims: dict[str, list[FileRecord]] = {}
         for record in records:
-            if record.folder == folder:
-                claims.setdefault(record.head.id if record.head else _stem_id(record.path), []).append(record)
+            claims.setdefault(record.head.id if record.head else _stem_id(record.path), []).append(record)
         for name, claimed in claims.items():
-            _settle(name, claimed, winners, problems, adopt)
+            below = winners.pop(name, None)
+            first = claimed[0]
+            if below is None and len(claimed) == 1 and first.head is not None:  # nearly always
+                winners[name] = Winner(first.head, first.offset)
+            else:
+                _settle(name, claimed, below, winners, problems, adopt)
     return Merged(winners, tuple(problems))
 
 
@@ -45,24 +49,28 @@ def _stem_id(path: str) -> str:
     return canonical(path.rpartition("/")[2].rpartition(".")[0])
 
 
-def _settle(
-    name: str, claimed: list[FileRecord], winners: dict[str, Winner], problems: list[Problem], adopt: Adopt
+def _settle(  # noqa: PLR0917 (one caller, in this order)
+    name: str,
+    claimed: list[FileRecord],
+    below: Winner | None,
+    winners: dict[str, Winner],
+    problems: list[Problem],
+    adopt: Adopt,
 ) -> None:
-    below = winners.pop(name, None)
-    heads = [record.head for record in claimed if record.head is not None]
-    if len(heads) == 1:
-        winners[name] = _over(heads[0], below, adopt)
-    elif heads:
-        problems.extend(_duplicates(name, sorted(heads, key=lambda head: head.path)))
+    found = [Winner(record.head, record.offset) for record in claimed if record.head is not None]
+    if len(found) == 1:
+        winners[name] = _over(found[0], below, adopt)
+    elif found:
+        problems.extend(_duplicates(name, sorted((winner.head for winner in found), key=lambda head: head.path)))
     elif below is not None:
         problems.append(_withdrawn(claimed[0].path, below.head))
 
 
-def _over(head: Head, below: Winner | None, adopt: Adopt) -> Winner:
+def _over(above: Winner, below: Winner | None, adopt: Adopt) -> Winner:
     if below is None:
-        return Winner(head, None)
-    joins = head.legacy and not below.head.legacy and below.head.executable != "no"
-    return Winner(adopt(head, below.head) if joins else head, below.head.path)
+        return above
+    joins = above.head.legacy and not below.head.legacy and below.head.executable != "no"
+    return msgspec.structs.replace(adopt(above, below) if joins else above, overrides=below.head.path)
 
 
 def _duplicates(name: str, heads: list[Head]) -> Iterable[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Protocol
 
 import msgspec
 
@@ -11,7 +12,7 @@ from opsconductor.model.tool import ToolDefinition
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
-    """What lists and searches show of a tool. `offset`, `length`, `crc` find and prove its definition in the blob."""
+    """What lists and searches show of a tool. `length` and `crc` prove that its encoded definition is whole."""
 
     id: str
     tool_name: str
@@ -24,36 +25,47 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     legacy: bool
     path: str
     digest: str
-    offset: int
     length: int
     crc: int
 
 
 class FileRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One file of a sweep: its size and time of change, its tool if it gave one, and what is wrong with it."""
+    """One file of a sweep: size and time of change, the tool it gave and where that lies, what is wrong with it."""
 
     path: str
     size: int
     mtime_ns: int
-    folder: int
     head: Head | None
+    offset: int
     problems: tuple[Problem, ...]
 
 
 class Winner(msgspec.Struct, frozen=True, array_like=True):
-    """The definition in force under a name, and the path of the one it replaces."""
+    """The definition in force under a name, where it lies in the blob, and the path of the one it replaces."""
 
     head: Head
-    overrides: str | None
+    offset: int
+    overrides: str | None = None
 
 
 class Sweep(msgspec.Struct, array_like=True):
-    """One look at the folders: parallel lists, because comparing them is then one comparison in C."""
+    """One look at the folders: parallel lists, because comparing them is then one comparison in C.
+
+    `ends` has, for each folder, how many files there are up to its end.
+    """
 
     paths: list[str] = []
     sizes: list[int] = []
     mtimes: list[int] = []
-    folders: list[int] = []
+    ends: list[int] = []
+
+
+class Blob(Protocol):
+    """Encoded definitions, one after the other."""
+
+    def part(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`; fewer where there are not as many. Never raises."""
+        ...
 
 
 def executable_summary(definition: ToolDefinition) -> str:
@@ -71,21 +83,18 @@ def encode_definition(definition: ToolDefinition) -> bytes:
     return _encoder.encode(definition)
 
 
-def decode_definition(head: Head, blob: bytes | memoryview) -> ToolDefinition | None:
-    """The definition of `head`, or None when the blob does not hold it unharmed."""
-    part = memoryview(blob)[head.offset : head.offset + head.length]
-    if len(part) != head.length or zlib.crc32(part) != head.crc:
+def decode_definition(head: Head, encoded: bytes) -> ToolDefinition | None:
+    """The definition of `head`, or None when `encoded` is not what was stored."""
+    if len(encoded) != head.length or zlib.crc32(encoded) != head.crc:
         return None
     try:
-        return _decoder.decode(part)
+        return _decoder.decode(encoded)
     except msgspec.DecodeError:
         return None
 
 
-def make_head(
-    definition: ToolDefinition, blob: bytes, *, path: str, digest: str, legacy: bool, offset: int = 0
-) -> Head:
-    """The head of a definition whose encoding is `blob`."""
+def make_head(definition: ToolDefinition, encoded: bytes, *, path: str, digest: str, legacy: bool) -> Head:
+    """The head of a definition that is stored as `encoded`."""
     return Head(
         definition.id,
         definition.tool_name,
@@ -98,7 +107,6 @@ def make_head(
         legacy,
         path,
         digest,
-        offset,
-        len(blob),
-        zlib.crc32(blob),
+        len(encoded),
+        zlib.crc32(encoded),
     )

@@ -84,8 +84,8 @@ class Router:
 
     def _fall_back(self, tool: str, name: str, reason: str, location: str | None = None) -> RoutingDecision:
         if self._deny:
-            found = f" {location!r}" if location else ""
-            message = f"{tool[:100]!r} has no service of its own ({reason}{found}), and fallbacks are denied: {_HINTS[reason]}"
+            found = f"{reason} {location!r}" if location else reason
+            message = f"{tool[:100]!r} has no service of its own ({found}) and fallbacks are denied: {_HINTS[reason]}"
             raise OpsError("routing_denied", message, tool=tool[:100], reason=reason, location=location)
         url = self._services.url_of(FALLBACK_SERVICE)
         return RoutingDecision(tool=tool, id=name, service=FALLBACK_SERVICE, url=url, reason=reason)
