@@ -267,6 +267,29 @@ def test_values_made_of_the_plans_inputs_are_checked_when_these_are_known(catalo
     assert (problem.code, problem.field) == ("input_invalid", "inputs.lines")
 
 
+@pytest.mark.parametrize(
+    ("when", "judged"),
+    [
+        ("{{ inputs.n < 100 }}", False),
+        ("{{ inputs.n > 100 }}", True),
+        ("{{ steps.a.output.x and inputs.n > 100 }}", False),
+        ("{{ 5 }}", False),
+    ],
+)
+def test_values_that_a_condition_may_keep_away_are_not_judged_before(catalog: Catalog, when: str, judged: bool) -> None:
+    raw = {
+        "inputs": {"n": {"type": "integer"}},
+        "steps": [
+            {"id": "a", "tool": "look", "inputs": {"path": "/x"}},
+            {"tool": "look", "when": when, "inputs": {"path": "/x", "lines": "{{ inputs.n }}"}},
+            {"tool": "look", "when": when, "inputs": {"path": "/x", "lines": 1000}},
+        ],
+    }
+    plan = read_plan(raw)
+    found = validator(catalog).problems(plan, bind_inputs(plan, {"n": 500}))
+    assert [problem.step for problem in found] == (["step_2", "step_3"] if judged else ["step_3"])
+
+
 def test_unknown_tools_are_warned_about_with_the_nearest_name_and_denied_where_the_site_says_so(
     catalog: Catalog,
 ) -> None:

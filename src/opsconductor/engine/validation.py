@@ -142,7 +142,9 @@ class Validator:
                 "say target: local for this machine, or the name of an asset"
             )
             problems.append(Problem(code="target_missing", message=message, field="inputs.target"))
-        known, open_names = self._known(own, scope, problems)
+        # A condition may be there to keep just such a value away: `when: "{{ inputs.url != '' }}"`.
+        certain = scope if scope is not None and self._always_runs(step, scope) else None
+        known, open_names = self._known(own, certain, problems)
         if chosen.operation_name is None:
             return [*problems, *_older_inputs(chosen, own)]
         try:
@@ -158,6 +160,16 @@ class Validator:
                 if problem.code in ("input_unknown", "input_missing") or problem.field not in judged_later
             ]
         return problems
+
+    def _always_runs(self, step: Step, scope: Mapping[str, Any]) -> bool:
+        if step.when is None:
+            return True
+        if not all(map(is_static, expressions(step.when))):
+            return False
+        try:
+            return self._templates.condition(step.when, scope)
+        except OpsError:  # told when the step is reached; nothing is certain then
+            return False
 
     def _known(
         self, inputs: Mapping[str, Any], scope: Mapping[str, Any] | None, problems: list[Problem]
