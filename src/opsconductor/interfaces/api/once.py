@@ -1,7 +1,7 @@
 """Makes a repeated `POST /execute-plan` safe at the gateway, with the inbox that every service has.
 
-The key is the caller's `Idempotency-Key`, else the execution id it names. The same key and body again gives the recorded
-answer, or `execution_in_progress` while it runs; another body is refused. Without either nothing is remembered.
+The key is the caller's `Idempotency-Key`, else the execution id it names. The same key and body again gives the
+recorded answer, or `execution_in_progress` while it runs; another body is refused. Nothing is remembered without a key.
 """
 
 from __future__ import annotations

@@ -49,6 +49,9 @@ def exit_code(response: PlanResponse) -> int:
 def step_line(step: StepResult) -> tuple[str, str]:
     """One line about a finished step, and its colour."""
     mark, colour = MARKS.get(step.status, _BAD)
+    if step.status is StepStatus.SKIPPED:
+        why = f"not run: {step.error.message}" if step.error else "not needed: its condition is false"
+        return safe_text(f"{mark} {step.id:<14} {step.tool} · {why}"), colour
     where = f" on {step.target}" if step.target else ""
     fallback = f" [{step.route_reason}]" if step.route_reason and step.route_reason != "metadata" else ""
     text = f"{mark} {step.id:<14} {step.tool}{where} · {step.service or '?'}{fallback} · {step.duration_ms} ms"

@@ -18,9 +18,10 @@ from opsconductor.model.tool import Operation, ToolDefinition
 
 
 class StepContext(msgspec.Struct, frozen=True, kw_only=True):
-    """The circumstances of one step. `timeout_s` is what remains of every limit above it; `emit(stream, text)` shows progress.
+    """The circumstances of one step. `timeout_s` is what remains of every limit above it; `emit` shows progress.
 
-    `cancel` is set when the step must stop: a handler ends its work and raises OpsError("cancelled").
+    `emit` takes a stream ("stdout" or "stderr") and a text. `cancel` is set when the step must stop: a handler ends
+    its work and raises OpsError("cancelled").
     """
 
     execution_id: str
