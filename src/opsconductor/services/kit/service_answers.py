@@ -110,8 +110,9 @@ def problem_error(problem: _ProblemAnswer, peer: str) -> OpsError:
     """A peer's problem as our error."""
     if problem.code not in ERRORS:
         return invalid(peer, f"an error with the code {problem.code[:64]!r}, which is not in the contract")
-    context = {**problem.context, "peer": peer}
-    return OpsError(problem.code, problem.detail[:4000], problems=problem.problems, **context)
+    error = OpsError(problem.code, problem.detail[:4000], problems=problem.problems)
+    error.context.update(problem.context, peer=peer)  # its keys are the peer's, so they are no keyword arguments
+    return error
 
 
 def invalid(peer: str, found: str, body: bytes = b"") -> OpsError:

@@ -317,6 +317,13 @@ async def test_a_gigabyte_is_given_up_early_within_bounded_memory(head: bytes, s
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024, "kilobytes"
 
 
+async def test_the_context_of_a_refusal_may_have_any_keys() -> None:
+    body = b'{"code":"request_invalid","detail":"d","context":{"code":1,"message":2,"problems":3,"peer":4,"a b":5}}'
+    error = await failure(answers(body, status="422 No", media_type="application/problem+json"))
+    assert (error.code, error.message, error.context["a b"]) == ("request_invalid", "d", 5)
+    assert error.context["peer"].startswith("http://127.0.0.1:")
+
+
 async def test_a_foreign_service_may_leave_out_what_it_says_nothing_about() -> None:
     body = (
         b'{"execution_id":"e-1","status":"failed","step_results":[{"step_index":0,"status":"failed",'
