@@ -1,6 +1,6 @@
 """From checked inputs to a command: an argv list, what goes to stdin, and variables. Pure; no shell anywhere.
 
-The rules, which docs/reference/tool-format.md explains to authors:
+The rules, which docs/how-to/write-a-tool.md explains to authors:
 
 - An element is emitted as it is, with `{input}` replaced by that input's value. One value never becomes two elements.
 - A nested list is a group: emitted only when every input it names has a value. In a group an element that is

@@ -1,6 +1,6 @@
 """The tool definition: what a YAML file of the catalog says, as frozen data.
 
-The format is described for authors in docs/reference/tool-format.md; its JSON Schema is generated
+The format is described for authors in docs/how-to/write-a-tool.md; its JSON Schema is generated
 from these classes. `catalog` reads and checks definitions; `services` execute their operations.
 """
 
