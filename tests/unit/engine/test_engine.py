@@ -363,6 +363,28 @@ async def test_cancel_before_the_run_sends_nothing() -> None:
     assert bench.service.requests == []
 
 
+async def test_a_cancel_while_the_dispatch_is_being_recorded_keeps_the_step_from_starting() -> None:
+    bench = Bench()
+    append, recorded = bench.journal.append, asyncio.Event()
+
+    async def slow(execution_id: str, kind: str, body: Any, **more: Any) -> Any:
+        done = await append(execution_id, kind, body, **more)
+        if kind == "dispatched":
+            recorded.set()
+            await asyncio.sleep(0.02)
+        return done
+
+    bench.journal.append = slow  # type: ignore[method-assign]
+    execution_id = await bench.engine.accept(read_plan(steps({"id": "a", "tool": "change"})))
+    run = asyncio.ensure_future(bench.engine.run(execution_id))
+    await recorded.wait()
+    await bench.engine.cancel(execution_id)
+    response = await run
+    assert bench.service.requests == []
+    assert statuses(response) == {"a": "cancelled"}
+    assert response.step_results[0].started_at is None
+
+
 @pytest.mark.parametrize(("tool", "expected"), [("change", "outcome_unknown"), ("look", "failed")])
 async def test_a_service_that_does_not_answer_a_cancel_is_given_up(tool: str, expected: str) -> None:
     bench = Bench(FakeService(look=hang, change=hang), cancel_grace_s=0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opsconductor.engine.plan_reader import read_placed, read_plan
+from opsconductor.engine.plan_schema import PLAN_KEYS, STEP_KEYS, UNACTED_KEYS, UNSUPPORTED_KEYS
 from opsconductor.model.errors import OpsError
 from opsconductor.model.plan import OnFailure, Plan
 
@@ -55,6 +57,19 @@ outputs: {full: "{{ steps.disk.output.data }}"}
         OnFailure.CONTINUE,
         {"TZ": "UTC"},
     )
+
+
+def test_the_example_of_the_reference_page_is_a_plan() -> None:
+    page = Path("docs/reference/plan-format.md")
+    text = (Path(__file__).parents[3] / page).read_text().split("```yaml")[1].split("```")[0]
+    plan = read_plan(text.encode(), file=str(page))
+    assert waits(plan) == {"find": (), "disk": ("find",), "tell": ("disk",)}
+
+
+def test_the_reference_page_names_every_key() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/plan-format.md").read_text()
+    for key in (PLAN_KEYS | STEP_KEYS | UNACTED_KEYS | UNSUPPORTED_KEYS) - {"item"}:
+        assert f"`{key}`" in page, key
 
 
 def test_a_plan_is_a_sequence_unless_it_says_otherwise() -> None:
