@@ -49,6 +49,7 @@ _TOKEN = re.compile(
 _STATEMENT = re.compile(
     r"\{%[-+]?\s*(?:if|elif|else|for|set|macro|call|filter|block|extends|include|import|from|raw|do)\b"
 )
+_MARKS = re.compile(r"\{\{|\{%")
 _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -124,8 +125,6 @@ def _scan(text: str, start: int) -> tuple[list[Token], int]:
 @lru_cache(maxsize=8192)
 def parse(text: str) -> tuple[Part, ...]:
     """Split a text into literals and expressions. Raises OpsError(`expression_invalid`)."""
-    if "{%" in text and (statement := _STATEMENT.search(text)):
-        _refuse(f"{statement.group()} …: statements are not offered; use `when` and `for_each`", text)
     parts, position = list[Part](), 0
     while (opened := text.find("{{", position)) >= 0:
         if opened > position:
@@ -135,7 +134,21 @@ def parse(text: str) -> tuple[Part, ...]:
         position = closed + 2
     if position < len(text) or not parts:
         parts.append(text[position:])
+    for part in parts:
+        if isinstance(part, str) and (statement := _STATEMENT.search(part)):
+            _refuse(f"{statement.group()} …: statements are not offered; use `when` and `for_each`", text)
     return tuple(parts)
+
+
+def literal(value: Any) -> Any:
+    """Nested data whose texts mean themselves when they are read as templates: for values that come from elsewhere."""
+    if isinstance(value, str):
+        return _MARKS.sub(r"{{ '\g<0>' }}", value)
+    if isinstance(value, dict):
+        return {key: literal(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [literal(entry) for entry in value]
+    return value
 
 
 def whole(text: str) -> Expression | None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opsconductor.engine.expressions import literal
 from opsconductor.engine.templates import TemplateLimits, Templates, closed
 from opsconductor.model.errors import OpsError
 
@@ -195,3 +196,8 @@ _json = st.recursive(
 @given(_json)
 def test_any_json_value_passes_unchanged(value: Any) -> None:
     assert TEMPLATES.text("{{ steps.a.v }}", scope(a={"v": value})) == value
+
+
+@given(st.text(alphabet="{}% '\"abif", max_size=30))
+def test_a_literal_means_itself(value: str) -> None:
+    assert TEMPLATES.render({"k": [literal(value)]}, scope()) == {"k": [value]}
