@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from opsconductor.model.clock import to_rfc3339
-from opsconductor.model.execution import StepStatus
-from opsconductor.model.outcome import StepResult
 from tests.harness import Bench, automation
+from tests.integration.tools.linux_checks import data, refused, says
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOSTILE = 'x\n-rw-r--r-- 1 root root 1 2026-01-01T00:00:00.0+00:00 "forged"\tß'
@@ -42,28 +41,6 @@ def folder(tmp_path: Path) -> Path:
     root.joinpath(".hidden").touch()
     os.mkfifo(root / "pipe")
     return root
-
-
-def data(result: StepResult) -> Any:
-    """The data of a step that succeeded."""
-    assert result.status is StepStatus.COMPLETED, result
-    assert result.output["exit_code"] == 0
-    assert "parse_error" not in result.output, result.output["parse_error"]
-    return result.output["data"]
-
-
-def says(result: StepResult, words: str) -> None:
-    """The step failed and gives the program's own words as the reason."""
-    assert (result.status, result.error and result.error.code) == (StepStatus.FAILED, "command_failed"), result
-    assert result.error is not None
-    assert words in result.error.message
-    assert words in result.output["stderr"]
-
-
-def refused(result: StepResult, code: str = "option_like_argument") -> None:
-    """The step failed before anything was started."""
-    assert (result.status, result.error and result.error.code) == (StepStatus.FAILED, code), result
-    assert "stdout" not in result.output
 
 
 def by(rows: list[dict[str, Any]], key: str) -> dict[str, dict[str, Any]]:

@@ -33,8 +33,7 @@ _C_ESCAPE = re.compile(r"\\([0-7]{3}|.)|[^\\]+", re.DOTALL)
 _C_LETTERS = {"a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v"}
 _DF_ROW = re.compile(r"(.*?)\s+(\S+)\s+(\d+|-)\s+(-?\d+|-)\s+(-?\d+|-)\s+(\d+%|-)\s+(\S.*)")
 _DU_ROW = re.compile(r"(\d+)\t(.*)")
-_GREP_ROW = re.compile(r"(.*?)([:-])[ \t\b]*(\d+)\2\t?(.*)")
-_GREP_BINARY = re.compile(r"(?:grep: )?(.*): binary file matches")
+_GREP_ROW = re.compile(r"(.*?)([:-]) *(\d+)\2(?:\t(.*))?")
 
 
 def _unquoted(quoted: str) -> str:
@@ -185,20 +184,17 @@ def parse_du_rows(text: str) -> list[dict[str, Any]]:
 def parse_grep_rows(text: str) -> list[dict[str, Any]]:
     """`grep --with-filename --line-number --initial-tab`: one object a line of a file.
 
-    `match` is false for lines of context. A binary file that matches has null for line number and text.
+    The tab keeps names such as `app-2024-01-01.log` apart from line numbers. `match` is false for lines of context.
     """
     rows = list[dict[str, Any]]()
     for number, line in enumerate(parse_lines(text), 1):
         if line == "--":
             continue
         match = _GREP_ROW.fullmatch(line)
-        if match is not None:
-            path, mark, place, content = match.groups()
-            rows.append({"path": path, "line": int(place), "text": content, "match": mark == ":"})
-        elif (binary := _GREP_BINARY.fullmatch(line)) is not None:
-            rows.append({"path": binary.group(1), "line": None, "text": None, "match": True})
-        else:
+        if match is None:
             raise ValueError(f"line {number}: expected a file, a line number and a text")
+        path, mark, place, content = match.groups()
+        rows.append({"path": path, "line": int(place), "text": content or "", "match": mark == ":"})
     return rows
 
 
