@@ -170,7 +170,7 @@ class CommandRunner:
         if name is None or result.ended is not Ended.EXITED:
             return {}
         if result.exit_code in ctx.operation.empty_exit_codes and not stdout.strip():
-            return {"data": empty_data(name)}
+            return {"data": empty_data(name, self._parsers)}
         if result.stdout.truncated:
             return {"parse_error": "the output was cut and is not parsed; the artifact has all of it"}
         if result.exit_code not in (*ctx.operation.ok_exit_codes, *ctx.operation.empty_exit_codes) and not stdout:

@@ -42,8 +42,13 @@ class Parsed(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-def empty_data(name: str) -> Any:
-    """What 'the program found nothing' is as data: an empty list where the parser gives lists, else null."""
+def empty_data(name: str, extra: Mapping[str, Parser] | None = None) -> Any:
+    """What 'the program found nothing' is as data: an empty list where the parser gives lists, else null.
+
+    A service's own parser says itself what an empty text is.
+    """
+    if name in (extra or {}):
+        return parse(name, "", extra=extra).data
     return [] if name in _LISTS or name.startswith(_JC) else None
 
 

@@ -93,6 +93,8 @@ def test_nothing_found_is_an_empty_list_where_the_parser_gives_lists() -> None:
     assert empty_data("lines") == []
     assert empty_data("jc.ps") == []
     assert empty_data("json") is None
+    assert empty_data("rows", {"rows": str.split}) == []
+    assert empty_data("whole", {"whole": int}) is None
 
 
 def test_parser_names_can_be_checked() -> None:
