@@ -313,8 +313,16 @@ def test_a_missing_target_is_an_error_unless_the_site_has_a_default(catalog: Cat
     with pytest.raises(OpsError) as caught:
         validator(catalog, default_target="").check(read_plan(raw), {})
     assert caught.value.code == "target_missing"
-    raw["steps"][0]["inputs"]["host"] = "web-1"  # type: ignore[index]
-    assert validator(catalog, default_target="").check(read_plan(raw), {}) == ()
+    for named in ({"target": "web-1"}, {"inputs": {"path": "/x", "host": "web-1"}}):
+        plan = read_plan({"steps": [{**raw["steps"][0], **named}]})
+        assert validator(catalog, default_target="").check(plan, {}) == ()
+
+
+def test_a_tool_that_runs_from_its_service_takes_no_target(catalog: Catalog) -> None:
+    local, other = (read_plan({"steps": [{"tool": "later", "target": name}]}) for name in ("local", "web-1"))
+    assert [one.level for one in validator(catalog).check(local, {})] == ["warning"]
+    with pytest.raises(OpsError, match="takes no target"):
+        validator(catalog).check(other, {})
 
 
 def test_a_plans_own_inputs_are_bound_with_all_errors_at_once() -> None:

@@ -214,7 +214,7 @@ class Dispatcher:
         step, operation = call.request, chosen.operation if chosen else None
         target = None
         if chosen is not None and chosen.runs_on_target:
-            target = step.target or target_name(split_target(chosen, step.inputs)[0], self._default_target)
+            target = target_name(split_target(chosen, step.inputs)[0], self._default_target, step.target)
         secret = secret_inputs(chosen)
         shown = msgspec.to_builtins(msgspec.structs.replace(step, inputs=mask(step.inputs, secret)))
         return Dispatched(

@@ -83,7 +83,7 @@ class _Explainer:
             decision = self._router.resolve(step.tool)
             shown |= {"service": decision.service, "route_reason": decision.reason}
             shown["url"] = without_credentials(decision.url)
-            hidden = any(expression.inputs & secret for expression in expressions(step.inputs))
+            hidden = any(expression.inputs & secret for expression in expressions([step.inputs, step.target]))
             self._add_inputs(shown, step, hidden)
         except OpsError as error:
             shown["error"] = {"code": error.code, "message": error.message}
@@ -97,7 +97,9 @@ class _Explainer:
         shown["inputs"] = {name: "***" if name in secrets else value for name, value in shown["inputs"].items()}
         self._add_operation(shown, step, chosen)
         if chosen.runs_on_target:
-            shown["target"] = target_name(naming, self._rules.default_target)
+            shown["target"] = target_name(
+                naming, self._rules.default_target, None if step.target is None else self.known(step.target)
+            )
             if shown["target"] is None:
                 raise OpsError("target_missing", "the step runs on a target and names none")
         self._add_command(shown, step, chosen, own, bool(secrets) or hidden)

@@ -21,7 +21,18 @@ Position = Callable[[Path], tuple[int, int] | None]
 PLAN_KEYS = frozenset({"name", "description", "inputs", "steps", "timeout_s", "receivers", "outputs"})
 STEP_KEYS = frozenset(
     {
-        *("id", "description", "tool", "operation", "inputs", "depends_on", "when", "for_each", "max_parallel"),
+        *(
+            "id",
+            "description",
+            "tool",
+            "operation",
+            "inputs",
+            "target",
+            "depends_on",
+            "when",
+            "for_each",
+            "max_parallel",
+        ),
         *("timeout_s", "on_failure", "env"),
         # Spelled so in older plans.
         *("step_id", "name", "parameters", "execution_order"),

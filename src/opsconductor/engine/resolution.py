@@ -119,8 +119,10 @@ def split_target(chosen: Chosen, inputs: Mapping[str, Any]) -> tuple[dict[str, A
     return naming, {key: value for key, value in inputs.items() if key not in naming}
 
 
-def target_name(naming: Mapping[str, Any], default_target: str) -> str | None:
-    """The target in words; None when nobody named one."""
+def target_name(naming: Mapping[str, Any], default_target: str, target: str | None = None) -> str | None:
+    """The target in words: the step's `target`, what its inputs say, or the default; None when nobody named one."""
+    if target:
+        return target
     values = [value for value in naming.values() if value not in (None, "", [])]
     if not values:
         return default_target or None

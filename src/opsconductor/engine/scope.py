@@ -30,7 +30,7 @@ class Scope:
             "receivers": closed(dict(receivers)),
             "steps": self._steps,
         }
-        parts = [(step.inputs, step.when, step.env, step.for_each) for step in plan.steps]
+        parts = [(step.inputs, step.target, step.when, step.env, step.for_each) for step in plan.steps]
         used = list(expressions([*parts, plan.outputs]))
         self._named = {name for expression in used for name in expression.steps}
         self._older = {name for expression in used for name in expression.names}

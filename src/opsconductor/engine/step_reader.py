@@ -59,6 +59,7 @@ class StepReader:
             operation=fields.text("operation", max_chars=64),
             description=fields.text("description") or fields.text("name", max_chars=200) or "",
             inputs=self._step_inputs(fields),
+            target=fields.text("target", max_chars=1000),
             when=self._when(fields),
             for_each=for_each,
             max_parallel=fields.count("max_parallel", self._limits.max_parallel),
@@ -150,6 +151,7 @@ class StepReader:
         loop = LOOP_VARIABLES if step.for_each is not None else frozenset[str]()
         parts: tuple[tuple[str, Any, frozenset[str]], ...] = (
             (inputs_key, step.inputs, loop),
+            ("target", step.target, loop),
             ("env", step.env, loop),
             ("when", step.when, frozenset()),
             ("for_each", step.for_each, frozenset()),

@@ -70,6 +70,7 @@ class StepRunner:
             id=step.id if item is None else f"{step.id}[{item[0]}]",
             operation=step.operation,
             inputs=self._templates.render(step.inputs, variables),
+            target=None if step.target is None else to_text(self._templates.text(step.target, variables)),
             timeout_s=step.timeout_s,
             env={name: to_text(self._templates.text(value, variables)) for name, value in step.env.items()},
             description=step.description,

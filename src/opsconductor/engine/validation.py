@@ -22,6 +22,7 @@ from opsconductor.model.limits import InputLimits
 from opsconductor.model.names import canonical
 from opsconductor.model.plan import Plan, Step
 
+LOCAL_NAMES = frozenset({"local", "localhost"})
 Nearest = Callable[[str], Sequence[str]]
 
 
@@ -136,12 +137,18 @@ class Validator:
     def _inputs(self, step: Step, chosen: Chosen, scope: Mapping[str, Any] | None) -> list[Problem]:
         naming, own = split_target(chosen, step.inputs)
         problems: list[Problem] = []
-        if chosen.runs_on_target and target_name(naming, self._rules.default_target) is None:
+        if chosen.runs_on_target and target_name(naming, self._rules.default_target, step.target) is None:
             message = (
                 f"{chosen.definition.tool_name} runs on a target and the step names none; "
                 "say target: local for this machine, or the name of an asset"
             )
-            problems.append(Problem(code="target_missing", message=message, field="inputs.target"))
+            problems.append(Problem(code="target_missing", message=message, field="target"))
+        if step.target and not chosen.runs_on_target and step.target.strip().casefold() not in LOCAL_NAMES:
+            message = (
+                f"{chosen.definition.tool_name} runs from its service and takes no target, found {step.target[:80]!r}; "
+                "name what it should reach in its inputs"
+            )
+            problems.append(Problem(code="step_invalid", message=message, field="target"))
         # A condition may be there to keep just such a value away: `when: "{{ inputs.url != '' }}"`.
         certain = scope if scope is not None and self._always_runs(step, scope) else None
         known, open_names = self._known(own, certain, problems)

@@ -34,7 +34,7 @@ class PlanInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One step. `inputs`, `env`, `when` and `for_each` may hold templates.
+    """One step. `inputs`, `target`, `env`, `when` and `for_each` may hold templates.
 
     `depends_on` is complete: what the step says, what its templates refer to, and the step before it where it says
     nothing. `for_each` runs the tool once for each entry (`item`, `index`), at most `max_parallel` at a time.
@@ -46,6 +46,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     operation: str | None = None
     description: str = ""
     inputs: dict[str, Any] = {}
+    target: str | None = None
     depends_on: tuple[str, ...] = ()
     when: str | None = None
     for_each: str | list[Any] | None = None

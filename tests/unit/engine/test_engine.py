@@ -455,6 +455,14 @@ async def test_limits_of_steps_travel_to_the_service() -> None:
     assert request.steps[0].env == {"TZ": "UTC"}
 
 
+async def test_the_target_is_rendered_and_sent() -> None:
+    bench = Bench()
+    plan = steps({"id": "a"}, {"id": "b", "target": "web-{{ item }}", "for_each": [1, 2], "max_parallel": 1})
+    response = await bench.run(plan)
+    assert [request.steps[0].target for request in bench.service.requests] == [None, "web-1", "web-2"]
+    assert response.status is ExecutionStatus.COMPLETED
+
+
 async def test_nothing_starts_when_the_journal_cannot_be_written() -> None:
     bench = Bench()
     execution_id = await bench.engine.accept(read_plan(steps({"id": "a", "tool": "change"}, {"id": "b"})))

