@@ -15,7 +15,6 @@ from typing import Any
 
 from opsconductor.catalog.compiler import bring_up_to_date
 from opsconductor.catalog.index import Index
-from opsconductor.catalog.loader import load_file
 from opsconductor.catalog.records import Blob, Winner, decode_definition
 from opsconductor.model.errors import OpsError, Problem
 from opsconductor.model.limits import DocumentLimits
@@ -57,6 +56,8 @@ class CatalogEntry:
         """The definition. Raises OpsError(`definition_invalid`) when the index is harmed and the file no help."""
         found = decode_definition(self._winner.head, self._blob.part(self._winner.offset, self._winner.head.length))
         if found is None:
+            from opsconductor.catalog.loader import load_file
+
             found = load_file(self.path.read_bytes(), str(self.path), self._limits).definition
         if found is None:
             raise OpsError("definition_invalid", f"{self.path} cannot be read any more; run `opsconductor tools lint`")

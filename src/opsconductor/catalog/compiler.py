@@ -20,7 +20,6 @@ from opsconductor.catalog.index import (
     read_index,
     write_index,
 )
-from opsconductor.catalog.loader import load_file
 from opsconductor.catalog.merge import merge
 from opsconductor.catalog.records import (
     FileRecord,
@@ -142,6 +141,8 @@ def _read_slice(paths: Sequence[str], *, limits: DocumentLimits) -> bytes:
 
 
 def _read_one(path: str, limits: DocumentLimits) -> _Read:
+    from opsconductor.catalog.loader import load_file
+
     try:
         data = _read_bytes(path, limits.max_bytes + 1)
     except OSError as error:

@@ -11,7 +11,6 @@ import gc
 import itertools
 import os
 import struct
-import tempfile
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
@@ -205,6 +204,8 @@ def _read_open(handle: int, folders: Sequence[Path]) -> Index | None:
 
 def write_index(path: Path, folders: Sequence[Path], index: Index, blob: MemoryBlob) -> bool:
     """Put the index in place in one step; False when the folder cannot be written, which costs only time."""
+    import tempfile
+
     body = _encode_body(index.body)
     names = tuple(map(os.fspath, folders))
     fields = (_fingerprint(), names, index.sweep, index.routes, len(body), zlib.crc32(body), len(blob.data))

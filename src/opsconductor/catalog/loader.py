@@ -20,7 +20,6 @@ from opsconductor.model.errors import OpsError, Problem
 from opsconductor.model.limits import DocumentLimits
 from opsconductor.model.tool import ToolDefinition
 
-QUALITY_SUFFIX = ".quality.yaml"
 _LOOSE_LEVEL = 5  # how deep in a definition the deepest part lies that may hold anything, less one for the list of them
 
 

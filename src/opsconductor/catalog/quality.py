@@ -14,8 +14,7 @@ import msgspec
 
 from opsconductor.catalog.document import Document, read_document
 from opsconductor.catalog.findings import Finding
-from opsconductor.catalog.loader import QUALITY_SUFFIX
-from opsconductor.catalog.records import executable_summary
+from opsconductor.catalog.records import QUALITY_SUFFIX, executable_summary
 from opsconductor.model.errors import OpsError
 from opsconductor.model.limits import DocumentLimits
 from opsconductor.model.tool import Effect, Operation, ToolDefinition

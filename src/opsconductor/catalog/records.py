@@ -10,6 +10,9 @@ import msgspec
 from opsconductor.model.errors import Problem
 from opsconductor.model.tool import ToolDefinition
 
+QUALITY_SUFFIX = ".quality.yaml"
+"""Ends the names of files beside definitions that say how good these are; they are not definitions."""
+
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
     """What lists and searches show of a tool. `length` and `crc` prove that its encoded definition is whole."""

@@ -39,6 +39,11 @@ def tool_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}
 
 
+def schema_text() -> str:
+    """The schema as it is committed. `python -m opsconductor.catalog.schema > docs/reference/tool.schema.json`."""
+    return msgspec.json.format(msgspec.json.encode(tool_schema(), order="deterministic"), indent=2).decode() + "\n"
+
+
 @cache
 def _validator() -> Validator:
     from jsonschema import Draft202012Validator
@@ -58,6 +63,9 @@ def structure_findings(value: Any) -> list[Finding]:
 
 def _translate(error: ValidationError) -> Iterator[Finding]:
     path: tuple[str | int, ...] = tuple(error.absolute_path)
+    if "propertyNames" in error.absolute_schema_path:
+        yield _bad_name(error.instance, path)
+        return
     match error.validator:
         case "additionalProperties":
             yield from _unknown_keys(error, path)
@@ -67,14 +75,10 @@ def _translate(error: ValidationError) -> Iterator[Finding]:
                     yield Finding((*path, key), f"the key {key!r} is missing", expected=key)
         case "anyOf" | "oneOf":
             yield from _best_branch(error, path)
-        case "propertyNames":
-            pass  # reported through its own context below
         case _:
             expected = _expected(error)
             hint = _hint(error)
             yield Finding(path, f"found {excerpt(error.instance)}, expected {expected}{hint}", expected=expected)
-    if error.validator == "propertyNames":
-        yield from _bad_names(error, path)
 
 
 def _unknown_keys(error: ValidationError, path: tuple[str | int, ...]) -> Iterator[Finding]:
@@ -90,10 +94,9 @@ def _unknown_keys(error: ValidationError, path: tuple[str | int, ...]) -> Iterat
             )
 
 
-def _bad_names(error: ValidationError, path: tuple[str | int, ...]) -> Iterator[Finding]:
-    name = error.instance
+def _bad_name(name: str, path: tuple[str | int, ...]) -> Finding:
     expected = "small letters, digits and '_', beginning with a letter, at most 64 characters"
-    yield Finding((*path, name), f"found the name {excerpt(name)}, expected {expected}", expected=expected)
+    return Finding((*path, name), f"found the name {excerpt(name)}, expected {expected}", expected=expected)
 
 
 def _best_branch(error: ValidationError, path: tuple[str | int, ...]) -> Iterator[Finding]:
@@ -152,3 +155,9 @@ def excerpt(value: Any) -> str:
         return kind_of(value)
     text = repr(value) if value is not None else "nothing"
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(schema_text())

@@ -7,8 +7,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from opsconductor.catalog.loader import QUALITY_SUFFIX
-from opsconductor.catalog.records import Sweep
+from opsconductor.catalog.records import QUALITY_SUFFIX, Sweep
 from opsconductor.model.errors import Problem
 
 _SUFFIXES = (".yaml", ".yml", ".json")
