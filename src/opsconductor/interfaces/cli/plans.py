@@ -8,14 +8,17 @@ from typing import Any
 
 import click
 
+from opsconductor.engine.expressions import literal
+from opsconductor.engine.resolution import choose
 from opsconductor.interfaces.cli.executions import with_conductor
 from opsconductor.interfaces.cli.output import print_json, safe_text, say
 from opsconductor.interfaces.cli.report import exit_code, show_explanation, show_response, show_tool_result
 from opsconductor.interfaces.cli.tools import JSON
 from opsconductor.interfaces.cli.values import parse_pairs
-from opsconductor.interfaces.ports import Runtime, Submission
+from opsconductor.interfaces.ports import EventSink, Runtime, Submission
 from opsconductor.model.errors import OpsError
-from opsconductor.model.outcome import PlanResponse
+from opsconductor.model.outcome import Event, PlanResponse
+from opsconductor.model.target import LOCAL, TARGET_INPUTS
 
 INPUT = click.option(
     "-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="Value of a plan input; repeatable."
@@ -32,12 +35,34 @@ def _submission(plan: str, pairs: tuple[str, ...]) -> Submission:
 
 
 def _execute(runtime: Runtime, submission: Submission, *, quiet: bool) -> PlanResponse:
-    if quiet:
-        return with_conductor(runtime, lambda conductor: conductor.execute(submission))
-    from opsconductor.interfaces.cli.progress import Progress
+    """Run to the end. An interrupted plan ends too, and its response is what there is to show."""
+    last = Last()
+    try:
+        if quiet:
+            return with_conductor(runtime, lambda conductor: conductor.execute(submission, on_event=last.on_event))
+        from opsconductor.interfaces.cli.progress import Progress
 
-    with Progress() as progress:
-        return with_conductor(runtime, lambda conductor: conductor.execute(submission, on_event=progress.on_event))
+        with Progress() as progress:
+            last.then = progress.on_event
+            return with_conductor(runtime, lambda conductor: conductor.execute(submission, on_event=last.on_event))
+    except KeyboardInterrupt:
+        if last.response is None:
+            raise
+        return last.response
+
+
+class Last:
+    """Remembers the response that an execution ended with, and hands events on."""
+
+    def __init__(self) -> None:
+        self.response: PlanResponse | None = None
+        self.then: EventSink | None = None
+
+    def on_event(self, event: Event) -> None:
+        """Note the last event; show every one."""
+        self.response = event.response or self.response
+        if self.then is not None:
+            self.then(event)
 
 
 @click.command()
@@ -85,15 +110,23 @@ def exec_tool(
     as_json: bool,
 ) -> int:
     """Run one TOOL now with inputs KEY=VALUE (`KEY:=JSON` for other types)."""
-    step: dict[str, Any] = {"tool": tool, "inputs": parse_pairs(pairs)}
+    # What is typed here means itself: braces in it are no template.
+    step: dict[str, Any] = {"tool": tool, "inputs": literal(parse_pairs(pairs))}
     if operation:
         step["operation"] = operation
     if timeout_s:
         step["timeout_s"] = timeout_s
     steps = [{**step, "id": "step_1"}]
     if targets:
+        key = _target_input(runtime, tool, operation, targets)
         steps = [
-            {**step, "id": f"step_{number}", "target": target, "depends_on": [], "on_failure": "continue"}
+            {
+                **step,
+                "id": f"step_{number}",
+                "inputs": {**step["inputs"], key: target} if key else step["inputs"],
+                "depends_on": [],
+                "on_failure": "continue",
+            }
             for number, target in enumerate(targets, 1)
         ]
     submission = Submission(plan={"name": f"exec {tool}", "steps": steps}, source="exec")
@@ -109,6 +142,21 @@ def exec_tool(
     else:
         show_tool_result(response)
     return exit_code(response)
+
+
+def _target_input(runtime: Runtime, tool: str, operation: str | None, targets: tuple[str, ...]) -> str | None:
+    """The input that names the target of this tool; None where it runs from the service, which is `local`."""
+    entry = runtime.catalog().find(tool)
+    if entry is None:  # a tool that only the server knows, or nobody
+        return TARGET_INPUTS[0]
+    chosen = choose(entry.definition, operation)
+    if not chosen.runs_on_target:
+        if set(targets) == {LOCAL.name}:
+            return None
+        message = f"{entry.tool_name} runs from its service and takes no --on; name what it should reach in its inputs"
+        raise click.UsageError(message)
+    declared = {name for key, spec in entry.definition.inputs.items() for name in (key, *spec.aliases)}
+    return next((name for name in TARGET_INPUTS if name not in declared), TARGET_INPUTS[0])
 
 
 @click.command()
