@@ -137,6 +137,11 @@ SECRET_SETTINGS = frozenset(
 )
 
 
+def secret_values(settings: Settings) -> list[str]:
+    """Values that may show nowhere."""
+    return [value for field in SECRET_SETTINGS if (value := getattr(settings, field))]
+
+
 def environment_name(field: str) -> str:
     """The environment variable of a field."""
     return field.upper() if field in PLAIN_NAMES else PREFIX + field.upper()

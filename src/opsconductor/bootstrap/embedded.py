@@ -36,7 +36,9 @@ from opsconductor.settings import Settings
 from opsconductor.store.history import History
 from opsconductor.store.journal import SqliteJournal
 from opsconductor.telemetry.adapter import OpsTelemetry
+from opsconductor.telemetry.logs import get_logger
 
+_log = get_logger("opsconductor.plans")
 JOURNAL_FILE = "journal.sqlite3"
 
 
@@ -167,7 +169,8 @@ class EmbeddedConductor:
 
     async def _accept(self, submission: Submission) -> str:
         plan, places = self._read(submission)
-        self._check(plan, bind_inputs(plan, submission.inputs), places)
+        for warning in self._check(plan, bind_inputs(plan, submission.inputs), places):
+            _log.warning("plan", code=warning.code, says=warning.render())
         return await self._engine.accept(
             plan,
             submission.inputs,

@@ -65,8 +65,11 @@ class LocalRuntime:
         settings = self.settings
         if settings.url:
             from opsconductor.interfaces.remote import RemoteConductor
+            from opsconductor.services.kit.service_url import parse_service_url
 
-            return RemoteConductor(settings.url, settings.token)
+            server = parse_service_url(settings.url, settings.token)
+            named = None if server.unix_socket is None else Path(server.unix_socket)
+            return RemoteConductor(server.base, server.authorization or "", unix_socket=named)
         socket = settings.state_dir / SOCKET_NAME
         if socket.exists():
             from opsconductor.interfaces.remote import RemoteConductor, answers
@@ -75,8 +78,17 @@ class LocalRuntime:
                 from opsconductor.security.tokens import load_service_token
 
                 token = load_service_token(settings.state_dir, settings.service_token)
-                return RemoteConductor("http://localhost", token, unix_socket=socket)
+                return RemoteConductor("http://localhost", f"Bearer {token}", unix_socket=socket)
+        self._configure_logs()
         return await self.embedded(person_present=True)
+
+    def _configure_logs(self) -> None:
+        from opsconductor.security.redaction import Redactor
+        from opsconductor.settings import secret_values
+        from opsconductor.telemetry.logs import configure
+
+        redactor = Redactor(secret_values(self.settings))
+        configure(level=self.settings.log_level, log_format=self.settings.log_format, redact=redactor.text)
 
     async def embedded(self, *, person_present: bool, embedded_services: bool = True) -> EmbeddedConductor:
         """The engine in this process. A person at this machine means `local` where a step names no target."""
@@ -103,7 +115,7 @@ class LocalRuntime:
             factory=factory,
             clients=Clients(settings, factory, token, new_id),
             journal=SqliteJournal(state_dir / JOURNAL_FILE, now=utc_now),
-            telemetry=OpsTelemetry(),
+            telemetry=OpsTelemetry(shown=person_present),
             new_id=new_id,
             with_receivers=person_present,
         )

@@ -58,8 +58,10 @@ def _say(text: str) -> None:
 
 def _configure_logs(settings: Settings, secrets: list[str]) -> None:
     from opsconductor.security.redaction import Redactor
+    from opsconductor.settings import secret_values
 
-    configure(level=settings.log_level, log_format=settings.log_format, redact=Redactor(secrets).text)
+    masked = [*secrets, *secret_values(settings)]
+    configure(level=settings.log_level, log_format=settings.log_format, redact=Redactor(masked).text)
 
 
 async def serve_all(runtime: LocalRuntime, host: str, port: int) -> None:
@@ -104,7 +106,7 @@ async def _serve_gateway(runtime: LocalRuntime, host: str, port: int, *, embedde
         conductor = await runtime.embedded(person_present=here, embedded_services=embedded)
         token = load_service_token(state_dir, settings.service_token)
         metrics, work, limits = Metrics(), RunningWork(), http_limits_from(settings)
-        conductor.telemetry.metrics = metrics
+        conductor.telemetry.metrics, conductor.telemetry.shown = metrics, False
         _configure_logs(settings, [token])
         known = Services(settings.service_urls, embedded=embedded)
         services = [(name, known.url_of(name)) for name in SERVICE_NAMES]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,20 +36,43 @@ async def answers(socket: Path) -> bool:
 class RemoteConductor:
     """Implements `interfaces.ports.Conductor`."""
 
-    def __init__(self, url: str, token: str, *, unix_socket: Path | None = None) -> None:
-        self._url, self._token, self._socket = url.rstrip("/"), token, unix_socket
+    def __init__(self, url: str, authorization: str, *, unix_socket: Path | None = None) -> None:
+        """`url` without a credential; `authorization` is the header's value."""
+        self._url, self._authorization, self._socket = url.rstrip("/"), authorization, unix_socket
         self._session: aiohttp.ClientSession | None = None
 
     async def execute(self, submission: Submission, *, on_event: EventSink | None = None) -> PlanResponse:
-        """Send the plan and follow its events to the end."""
+        """Send the plan and follow its events to the end.
+
+        A cancelled task cancels the plan at the server, follows it for a while longer, and re-raises.
+        """
+        running: list[str] = []
+
+        def note(event: Event) -> None:
+            running[:] = [event.execution_id]
+            if on_event is not None:
+                on_event(event)
+
+        following = asyncio.ensure_future(self._follow(submission, note))
+        try:
+            return await asyncio.shield(following)
+        except asyncio.CancelledError:
+            for execution_id in running:
+                with contextlib.suppress(OpsError):
+                    await self.cancel_execution(execution_id)
+                await asyncio.wait({following}, timeout=_CONTROL_S)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            raise
+
+    async def _follow(self, submission: Submission, on_event: EventSink) -> PlanResponse:
         headers = {"Accept": "application/x-ndjson"}
         response: PlanResponse | None = None
         async with self._call("POST", "/execute-plan", submission_document(submission), None, headers) as answer:
             async for line in answer.content:
                 event = _event(line)
                 response = event.response or response
-                if on_event is not None:
-                    on_event(event)
+                on_event(event)
         if response is None:
             raise OpsError(
                 "service_connection_lost",
@@ -109,7 +133,7 @@ class RemoteConductor:
             connector = aiohttp.UnixConnector(str(self._socket)) if self._socket else aiohttp.TCPConnector()
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                headers={"Authorization": f"Bearer {self._token}", "OpsConductor-Version": "1"},
+                headers={"Authorization": self._authorization, "OpsConductor-Version": "1"},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
                 read_bufsize=_LINE_BYTES,
                 trust_env=False,

@@ -190,6 +190,12 @@ ERRORS: dict[str, ErrorKind] = {
             _UNKNOWN,
             outcome_unknown="It cannot be proven whether, or how, the step ended.",
             journal_corrupt="The journal's hash chain does not verify.",
+        ),
+        *_kinds(
+            "engine",
+            500,
+            EXIT_FAILED,
+            _SAFE,
             journal_unavailable="The journal could not be written; nothing was started.",
         ),
         # service

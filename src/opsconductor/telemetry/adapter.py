@@ -11,8 +11,9 @@ from opsconductor.telemetry.metrics import Metrics
 class OpsTelemetry:
     """Logs always; counts where a server keeps `metrics` (a single command has no page to show them on)."""
 
-    def __init__(self, metrics: Metrics | None = None, log: Logger | None = None) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: Metrics | None = None, log: Logger | None = None, *, shown: bool = False) -> None:
+        """`shown`: somebody looks at the steps' ends already, so they need no warning."""
+        self.metrics, self.shown = metrics, shown
         self._log = log or get_logger("opsconductor.engine")
 
     def routed(self, tool: str, service: str, reason: str) -> None:
@@ -26,7 +27,7 @@ class OpsTelemetry:
 
     def step_finished(self, service: str, tool: str, status: str, duration_s: float) -> None:
         """A step reached a terminal state."""
-        write = self._log.info if status in SUCCESS else self._log.warning
+        write = self._log.info if self.shown or status in SUCCESS else self._log.warning
         write("step finished", service=service, tool=tool, status=status, duration_s=round(duration_s, 6))
         if self.metrics:
             self.metrics.step(service, canonical(tool), status, duration_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -101,6 +102,8 @@ def update(runtime: Runtime, asset: str, pairs: tuple[str, ...], as_json: bool) 
 @click.pass_obj
 def delete(runtime: Runtime, asset: str, yes: bool, as_json: bool) -> None:
     """Retire an asset; it can be restored."""
+    if not yes and (as_json or not sys.stdin.isatty()):
+        raise click.UsageError("nobody can be asked here whether to retire the asset; say --yes")
     if not yes:
         click.confirm(f"retire {asset}?", abort=True, err=True)
     data = _call(runtime, "asset-delete", "delete", {"asset_id": asset})

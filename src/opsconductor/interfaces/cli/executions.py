@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -17,16 +18,26 @@ T = TypeVar("T")
 
 
 def with_conductor(runtime: Runtime, action: Callable[[Conductor], Awaitable[T]]) -> T:
-    """Open the conductor, do one thing, close it."""
+    """Open the conductor, do one thing, close it.
+
+    SIGINT, SIGTERM and a closed terminal cancel what is done, wait for its end, and raise KeyboardInterrupt.
+    """
 
     async def main() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine of asyncio.run is one
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         conductor = await runtime.conductor()
         try:
             return await action(conductor)
         finally:
             await conductor.close()
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 @click.group()

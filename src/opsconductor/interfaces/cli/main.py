@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import click
+import msgspec
 
 from opsconductor import __version__
-from opsconductor.interfaces.cli.output import print_error
+from opsconductor.interfaces.cli.output import print_error, print_json
 from opsconductor.model.errors import EXIT_INTERRUPTED, OpsError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -80,15 +81,16 @@ def run_cli(runtime: Any, argv: list[str]) -> NoReturn:
     as_json = "--json" in argv
     try:
         code = cli.main(args=argv, prog_name="opsconductor", obj=runtime, standalone_mode=False)
-    except click.exceptions.Abort:
-        code = EXIT_INTERRUPTED
     except click.ClickException as error:
+        if as_json:
+            print_json({"error": msgspec.to_builtins(OpsError("request_invalid", error.format_message()).to_info())})
         error.show()
         code = error.exit_code
     except OpsError as error:
         print_error(error, as_json=as_json)
         code = error.kind.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        print_error(OpsError("cancelled", "interrupted"), as_json=as_json)
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error, and nobody is left to tell.
