@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opsconductor.catalog.inputs import check_inputs
+from opsconductor.catalog.render import render_command
 from opsconductor.model.execution import StepStatus
-from tests.harness import Bench, automation
+from tests.harness import Bench, automation, shipped_catalog
 from tests.integration.tools.linux_checks import data, refused, says
 from tests.needs import program
 
@@ -391,3 +394,20 @@ async def test_a_leading_dash_is_refused(
     bench: Bench, tool: str, name: str, inputs: dict[str, Any], value: str
 ) -> None:
     refused(await bench.run(tool, None, {**inputs, name: value}))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("operation", "inputs"),
+    [("columns", {"columns": "3,1,9,0"}), ("sum", {"column": 2}), ("sum", {"column": 3}), ("count_by", {"column": 3})],
+)
+def test_awk_operations_mean_the_same_to_every_awk(people: Path, operation: str, inputs: dict[str, Any]) -> None:
+    people.write_text(PEOPLE + "a\tb:1.50:c\\td\n")
+    definition = next(entry.definition for entry in shipped_catalog().entries() if entry.definition.id == "awk")
+    given = {"paths": [str(people)], "separator": ":", **inputs}
+    argv = render_command(definition, operation, check_inputs(definition, operation, given)).argv
+    said = []
+    for name in ("mawk", "gawk"):
+        done = subprocess.run([program(name), *argv[1:]], capture_output=True, text=True, timeout=20, check=True)
+        said.append(sorted(done.stdout.splitlines()))
+    assert said[0] == said[1] != []

@@ -28,7 +28,7 @@ _PID_ROW = re.compile(r"(\d+)(?: (.*))?")
 _IDENTITY_FIELD = re.compile(r" (?=(?:gid|euid|egid|groups|context)=)")
 _IDENTITY = re.compile(r"(\d+)(?:\((.*?)\))?(?:,(?=\d+(?:\(|,|$))|$)")
 _LOAD = re.compile(r"load average: ([\d.]+), ([\d.]+), ([\d.]+)")
-_SUMMARY = re.compile(r"([\d.]+)[ +](\w[\w/]*(?: Mem)?)")
+_SUMMARY = re.compile(r"(\d+(?:\.\d+)?)[ +](\w[\w/]*(?: Mem)?)")
 _CPU_NAMES = {
     "us": "user",
     "sy": "system",
