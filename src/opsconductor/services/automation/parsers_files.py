@@ -7,7 +7,7 @@ program allows it, its definition asks for a form in which a name cannot pass fo
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opsconductor.model.clock import to_rfc3339
@@ -23,6 +23,7 @@ _KINDS = {
     "b": "block_device",
     "c": "character_device",
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _LS_ENTRY = re.compile(
     rf"(?P<mode>\S{{10}})[.+@]?\s+(?P<links>\d+|\?)\s+(?P<owner>\S+)\s+(?P<group>.+?)\s+"
@@ -59,10 +60,23 @@ def _octal(mode: str) -> str:
 
 
 def _utc(moment: str) -> str | None:
-    """An ISO time with offset as RFC 3339 in UTC; digits below the microsecond are cut off."""
-    if moment == "?":
+    """An ISO time with offset as RFC 3339 in UTC; digits below the microsecond are cut off.
+
+    Null for a time that is not known, or outside of the years 1 to 9999, which some file systems allow.
+    """
+    try:
+        return to_rfc3339(datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", moment)))
+    except (ValueError, OverflowError):
         return None
-    return to_rfc3339(datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", moment)).astimezone(UTC))
+
+
+def _utc_of_epoch(moment: str) -> str | None:
+    """Seconds since 1970 with a fraction, as `_utc`."""
+    seconds, _, fraction = moment.partition(".")
+    try:
+        return to_rfc3339(_EPOCH + timedelta(seconds=int(seconds), microseconds=int(fraction[:6] or 0)))
+    except OverflowError:
+        return None
 
 
 def _ls_entry(match: re.Match[str], folder: str | None) -> dict[str, Any]:
@@ -129,7 +143,7 @@ def parse_find_rows(text: str) -> list[dict[str, Any]]:
                 "path": _joined(start, below),
                 "kind": _KINDS.get(kind),
                 "size": int(size),
-                "modified": to_rfc3339(datetime.fromtimestamp(int(modified.partition(".")[0]), UTC)),
+                "modified": _utc_of_epoch(modified),
                 "mode": mode.zfill(4),
                 "owner": owner,
                 "group": group,

@@ -172,7 +172,7 @@ def test_find_gives_back_every_name(names: list[str], start: str) -> None:
     rows = PARSERS["find_rows"](text)
     joint = "" if start.endswith("/") else "/"
     assert [row["path"] for row in rows] == [f"{start}{joint}{name}" for name in names]
-    assert rows[0] == {**rows[0], "kind": "file", "size": 7, "mode": "0644", "modified": "2026-01-02T03:04:05.000000Z"}
+    assert rows[0] == {**rows[0], "kind": "file", "size": 7, "mode": "0644", "modified": "2026-01-02T03:04:05.678901Z"}
 
 
 def test_find_refuses_rows_that_were_cut() -> None:
@@ -180,6 +180,13 @@ def test_find_refuses_rows_that_were_cut() -> None:
         PARSERS["find_rows"]("f\t7\t1767323045.6\t644\tada\tstaff\t/srv\tx")
     with pytest.raises(ValueError, match="row 1 has 2 fields"):
         PARSERS["find_rows"]("f\t7//\n")
+
+
+def test_a_file_from_a_time_without_a_date_does_not_hide_the_others() -> None:
+    listed = PARSERS["ls_rows"]('-rw-r--r-- 1 a b 0 12026-01-02T03:04:05.0+00:00 "x"\n' + ls_line("y"))
+    assert [row["modified"] for row in listed] == [None, "2026-01-02T01:04:05.678901Z"]
+    found = PARSERS["find_rows"]("f\t7\t999999999999.5\t644\tada\tstaff\t/srv\tx//\n")
+    assert found[0]["modified"] is None
 
 
 def test_df_columns_are_numbers_or_unknown() -> None:
