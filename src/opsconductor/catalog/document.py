@@ -21,15 +21,18 @@ PathKey = str | int
 
 # What the fast parser reads otherwise than the core schema does, or cannot survive, is left to the strict reader:
 # control characters, anchors, tags, directives · escapes that may make a NUL · `1_000`, `_1` · `0x1`, `0o1`, `0b1` ·
-# NaN and infinity, `1e400`, endless numbers.
+# NaN and infinity, `1e400`, endless numbers · explicit and empty keys · block scalars that the end of the text cuts
+# short · what only YAML 1.1 takes for a line break.
 _SUSPECT = re.compile(
     rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f&!%]|\\[0xuU]|[0-9]_|[\s\[\]{},:?+-]_|0[xXoObB]"
-    rb"|\.(?i:inf|nan)|[eE][+-]?[0-9]{3}|[0-9]{300}"
+    rb"|\.(?i:inf|nan)|[eE][+-]?[0-9]{3}|[0-9]{300}|\?(?:[\s,\[\]{}]|\Z)|(?:\A|[\s,\[{])\?|[{\[,]\s*:"
+    rb"|[|>][-+0-9]*[ \t]*(?:#[^\n]*)?\s*\Z"
 )
+_SUSPECT_BEYOND_ASCII = re.compile(rb"\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]|\xef\xbb\xbf|\xef\xbf[\xbe\xbf]")
 # That expression takes as long as the parser. Nearly all files are cleared without it: letters that play no part are
 # dropped, the others become classes, and no pair of classes that `_SUSPECT` could match occurs. Dropping letters can
 # only bring a pair together, never part one.
-_CLASSES = {" ": " \t\r\n[]{},", "-": "-?:+", "0": "0123456789", "x": "xob", "n": "in", "\0": "&!%\\\x7f"}
+_CLASSES = {" ": " \t\r\n[]{},", "-": "-:+", "0": "0123456789", "x": "xob", "n": "in", "\0": "&!%?|>\\\x7f"}
 _KEPT = frozenset("e._".join(_CLASSES.values()))
 
 
@@ -142,7 +145,7 @@ def read_quickly(data: bytes, text: str, limits: DocumentLimits) -> dict[Any, An
 
     try:
         value: Any = loads(text, parse_datetime=False)
-    except YAMLDecodeError:
+    except (YAMLDecodeError, TypeError, ValueError):  # the latter two for lists as keys, and numbers beyond reading
         return None
     # A list may be the fast parser's way to return several documents.
     return value if type(value) is dict else None
@@ -162,7 +165,9 @@ def _is_suspect(data: bytes) -> bool:
         or b"e-000" in reduced
         or _ENDLESS in reduced
     )
-    return reduced.count(b"- ") > _QUICK_MAX_LEVELS or (hinted and bool(_SUSPECT.search(data)))
+    if reduced.count(b"- ") > _QUICK_MAX_LEVELS or (hinted and (data[-1:] != b"\n" or _SUSPECT.search(data))):
+        return True
+    return not data.isascii() and bool(_SUSPECT_BEYOND_ASCII.search(data))
 
 
 def is_plain(value: Any, depth: int) -> bool:

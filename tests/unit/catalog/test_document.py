@@ -269,6 +269,13 @@ DOCUMENTS = st.lists(
 @example("a: [b, b: {c, d: }]")
 @example("a: |\n  x\n   y\n\nb: >-\n  x\n\n  y")
 @example("a: {x, x: 1}")
+@example("? [[a]]\n: b\n")
+@example("a: b\n? [a]\n: c\n")
+@example("a: {?b: c, d: ?}\n")
+@example("a: {?}\n")
+@example("a: |\n")
+@example("a: >\n  x")
+@example("a: b\x85c\nd: e\u2028f\n")
 @example("---\na: 1\n...\n")
 def test_the_fast_reader_never_says_other_than_the_strict_one(text: str) -> None:
     """Whatever the fast reader takes, the strict one reads to the same, types included, or refuses by its syntax."""
