@@ -200,7 +200,7 @@ def http(
 def finish(process: subprocess.Popen[bytes], timeout_s: float = 30.0) -> Result:
     """Wait for a command that was started."""
     out, err = process.communicate(timeout=timeout_s)
-    return Result(process.returncode, out, err)
+    return Result(process.returncode, out or b"", err or b"")
 
 
 def alive(marker: str) -> list[int]:
@@ -215,3 +215,20 @@ def alive(marker: str) -> list[int]:
         except OSError:
             continue  # it ended meanwhile
     return found
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and everything below it."""
+    try:
+        direct = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(below for child in direct for below in descendants(int(child)))]
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and not merely waiting to be counted by its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

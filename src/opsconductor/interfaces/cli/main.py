@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from opsconductor import __version__
-from opsconductor.interfaces.cli.output import print_error, print_json
+from opsconductor.interfaces.cli.output import print_error, print_json, reader_may_leave
 from opsconductor.model.errors import EXIT_INTERRUPTED, OpsError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -50,6 +50,11 @@ class LazyGroup(click.Group):
         """The list of commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader of its output that goes away (`| head`) is no error."""
+        with reader_may_leave():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -92,8 +97,4 @@ def run_cli(runtime: Any, argv: list[str]) -> NoReturn:
     except (KeyboardInterrupt, click.exceptions.Abort):
         print_error(OpsError("cancelled", "interrupted"), as_json=as_json)
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error, and nobody is left to tell.
-        sys.stderr.close()
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)

@@ -11,7 +11,7 @@ import click
 from opsconductor.engine.expressions import literal
 from opsconductor.engine.resolution import choose
 from opsconductor.interfaces.cli.executions import with_conductor
-from opsconductor.interfaces.cli.output import print_json, safe_text, say
+from opsconductor.interfaces.cli.output import print_json, reader_may_leave, safe_text, say
 from opsconductor.interfaces.cli.report import exit_code, show_explanation, show_response, show_tool_result
 from opsconductor.interfaces.cli.tools import JSON
 from opsconductor.interfaces.cli.values import parse_pairs
@@ -85,10 +85,8 @@ def run(runtime: Runtime, plan: str, pairs: tuple[str, ...], dry_run: bool, deta
             click.echo(execution_id)
         return 0
     response = _execute(runtime, submission, quiet=as_json)
-    if as_json:
-        print_json(response)
-    else:
-        show_response(response)
+    with reader_may_leave():  # the exit code tells about the plan, also when nobody reads
+        print_json(response) if as_json else show_response(response)
     return exit_code(response)
 
 
@@ -137,10 +135,8 @@ def exec_tool(
             problem = error.problems[0]
             raise OpsError(problem.code, problem.message, field=problem.field) from error
         raise
-    if as_json:
-        print_json(response)
-    else:
-        show_tool_result(response)
+    with reader_may_leave():  # the exit code tells about the plan, also when nobody reads
+        print_json(response) if as_json else show_tool_result(response)
     return exit_code(response)
 
 
