@@ -110,8 +110,9 @@ class ServiceFactory:
     def _parsers(self, name: str) -> Mapping[str, Parser]:
         if name == AUTOMATION:
             from opsconductor.services.automation.parsers import PARSERS
+            from opsconductor.services.automation.parsers_network import PARSERS as NETWORK_PARSERS
 
-            return PARSERS
+            return {**PARSERS, **NETWORK_PARSERS}
         return {}
 
     def secrets(self) -> list[str]:
