@@ -35,6 +35,7 @@ _NSLOOKUP_FORMS = (
     (re.compile(r"(\S+)\ttext = (.+)"), "TXT"),
     (re.compile(r"(\S+)\tservice = (.+)"), "SRV"),
 )
+_HEADERS_END = re.compile(r"\r?\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/(\d(?:\.\d)?) (\d{3})(?: ([^\r\n]*))?")
 
 
@@ -132,20 +133,35 @@ def _header_block(block: str) -> tuple[dict[str, Any], dict[str, list[str]]]:
     return {"http_version": version, "status": int(code), "reason": reason or ""}, headers
 
 
-def parse_curl_response(text: str) -> dict[str, Any]:
-    """`curl --include`: status, headers (names in small letters, a list of values each) and body of the last response.
-
-    Interim responses (1xx) and redirects that were followed are counted in `earlier_responses`.
-    """
+def _last_response(text: str, passed: Callable[[dict[str, Any], dict[str, list[str]]], bool]) -> dict[str, Any]:
+    """The response after those that `passed(status, headers)` tells to be earlier ones; those have no body here."""
     rest, earlier = text, 0
     while True:
-        end = re.search(r"\r?\n\r?\n", rest)
+        end = _HEADERS_END.search(rest)
         block, rest = (rest[: end.start()], rest[end.end() :]) if end else (rest, "")
         status, headers = _header_block(block)
-        passing = status["status"] < 200 or (300 <= status["status"] < 400 and "location" in headers)
-        if not passing or not _STATUS_LINE.match(rest):
+        if not passed(status, headers) or not _STATUS_LINE.match(rest):
             return {**status, "headers": headers, "body": rest, "earlier_responses": earlier}
         earlier += 1
+
+
+def parse_curl_response(text: str) -> dict[str, Any]:
+    """`curl --include`: status, headers (names in small letters, a list of values each) and body of the response.
+
+    `earlier_responses` counts interim ones (1xx) before it.
+    """
+    return _last_response(text, lambda status, _: status["status"] < 200)
+
+
+def parse_curl_followed(text: str) -> dict[str, Any]:
+    """`curl --include --location`: like `parse_curl_response`; redirects count among the earlier responses.
+
+    Curl leaves out the bodies of redirects that it follows, and ends with an error where it follows one no more.
+    """
+    return _last_response(
+        text,
+        lambda status, headers: status["status"] < 200 or (300 <= status["status"] < 400 and "location" in headers),
+    )
 
 
 PARSERS: Mapping[str, Callable[[str], Any]] = {
@@ -153,6 +169,7 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "host_answers": parse_host_answers,
     "nslookup": parse_nslookup,
     "curl_response": parse_curl_response,
+    "curl_followed": parse_curl_followed,
     "certificate": parsers_security.parse_certificate,
     "digest_rows": parsers_security.parse_digest_rows,
     "ssh_fingerprints": parsers_security.parse_ssh_fingerprints,

@@ -10,14 +10,26 @@ from typing import Any
 
 from opsconductor.services.kit.parsers_text import parse_lines
 
+_QUOTED = r"""(?:\$'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|\\')+"""
+_PIECE = re.compile(r"""\$'((?:[^'\\]|\\.)*)'|'([^']*)'|"([^"]*)"|\\(')""")
 _MODE = re.compile(
-    r"mode of '(?P<path>.*)' (?:changed from (?P<before>[0-7]{4}) \(.{9}\) to|retained as) (?P<after>[0-7]{4}) \(.{9}\)"
+    rf"mode of (?P<path>{_QUOTED}) "
+    r"(?:changed from (?P<before>[0-7]{4}) \(.{9}\) to|retained as) (?P<after>[0-7]{4}) \(.{9}\)"
 )
 _OWNER = re.compile(
-    r"(?:(?:changed ownership|changed group|ownership|group) of) '(?P<path>.*)' "
+    rf"(?:changed ownership|changed group|ownership|group) of (?P<path>{_QUOTED}) "
     r"(?:from (?P<before>\S+) to|retained as) (?P<after>\S+)"
 )
-_NOTHING_DONE = re.compile(r"'.*' could not be accessed|failed to change .*|neither symbolic link .*|")
+_NOTHING_DONE = re.compile(r".* could not be accessed|failed to change .*|neither symbolic link .*|")
+
+
+def _unquoted(quoted: str) -> str:
+    """A name in the quotes that GNU programs copied from shells: `'a'`, `"it's"`, `'a'$'\\n''b'`."""
+    parts = []
+    for escaped, single, double, quote in _PIECE.findall(quoted):
+        raw = escaped.encode("ascii", "backslashreplace").decode("unicode_escape").encode("latin-1", "replace")
+        parts.append(raw.decode("utf-8", "replace") if escaped else single or double or quote)
+    return "".join(parts)
 
 
 def _changes(text: str, pattern: re.Pattern[str]) -> list[dict[str, Any]]:
@@ -27,7 +39,8 @@ def _changes(text: str, pattern: re.Pattern[str]) -> list[dict[str, Any]]:
         if match is not None:
             before, after = match["before"] or match["after"], match["after"]
             changed = match["before"] is not None
-            rows.append({"path": match["path"], "before": before, "after": after, "changed": changed})
+            path = _unquoted(match["path"])
+            rows.append({"path": path, "before": before, "after": after, "changed": changed})
         elif not _NOTHING_DONE.fullmatch(line):
             raise ValueError(f"line {number}: this says of no file what became of it: {line[:80]!r}")
     return rows
