@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from opsconductor.engine.resolution import without_credentials
 from opsconductor.interfaces.cli.output import print_json, say, table
 from opsconductor.interfaces.ports import Runtime
 
@@ -21,6 +22,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 def route(runtime: Runtime, tool: str, as_json: bool) -> None:
     """Show which service executes TOOL, at which URL, and why."""
     decision = runtime.router().resolve(tool)
+    decision = msgspec.structs.replace(decision, url=without_credentials(decision.url))
     if as_json:
         print_json(decision)
         return
@@ -123,6 +125,8 @@ def show(runtime: Runtime, tool: str, as_json: bool) -> None:
     click.echo(f"{definition.tool_name} {definition.version} — {definition.description}")
     where = definition.execution_location or "(none)"
     click.echo(f"service {where} · category {definition.category} · runs on {definition.runs_on}")
+    if entry.overrides:
+        click.echo(f"{entry.path} replaces {entry.overrides}")
     table(
         "Inputs",
         ["name", "type", "default", "meaning"],
@@ -167,14 +171,18 @@ def _operation_row(definition: Any, name: str) -> list[str]:
 @click.pass_obj
 def lint(runtime: Runtime, as_json: bool) -> int:
     """Check every definition and its quality file; report all problems of all files."""
-    problems = runtime.catalog().lint()
+    catalog = runtime.catalog()
+    problems = catalog.lint()
+    overriding = [entry for entry in catalog.entries() if entry.overrides]
     errors = [problem for problem in problems if problem.level == "error"]
     if as_json:
-        print_json({"problems": problems, "errors": len(errors), "warnings": len(problems) - len(errors)})
+        overrides = [{"tool": e.tool_name, "path": str(e.path), "overrides": e.overrides} for e in overriding]
+        counts = {"errors": len(errors), "warnings": len(problems) - len(errors)}
+        print_json({"problems": problems, **counts, "overrides": overrides})
     else:
         for problem in problems:
             say(f"{problem.level}: {problem.render()}")
-        click.echo(
-            f"{len(runtime.catalog().entries())} tools, {len(errors)} errors, {len(problems) - len(errors)} warnings"
-        )
+        for entry in overriding:
+            say(f"note: {entry.path}: {entry.tool_name} replaces {entry.overrides}")
+        click.echo(f"{len(catalog.entries())} tools, {len(errors)} errors, {len(problems) - len(errors)} warnings")
     return 2 if errors else 0
