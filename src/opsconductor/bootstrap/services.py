@@ -58,7 +58,7 @@ class ServiceFactory:
         return Service(
             name,
             catalog=self._catalog,
-            handlers=self._handlers(name),
+            handlers=self.handlers(name),
             transport=self.transport,
             inbox=Inbox(work_dir / "inbox.sqlite3", now=utc_now, retention_s=self.settings.inbox_retention_s),
             work_dir=work_dir,
@@ -67,14 +67,15 @@ class ServiceFactory:
             new_id=self._new_id,
             limits=limits_from(self.settings),
             resolver=resolver,
-            parsers=self._parsers(name),
+            parsers=self.parsers(name),
             setting_present=self._has_setting,
         )
 
     def _has_setting(self, name: str) -> bool:
         return bool(getattr(self.settings, name.lower(), ""))
 
-    def _handlers(self, name: str) -> HandlerRegistry:
+    def handlers(self, name: str) -> HandlerRegistry:
+        """The Python handlers of a service, by the names that definitions use."""
         if name == COMMUNICATION:
             from opsconductor.services.communication.config import config_from
             from opsconductor.services.communication.handlers import handlers as communication_handlers
@@ -107,7 +108,8 @@ class ServiceFactory:
             await self._store.close()
             self._store = None
 
-    def _parsers(self, name: str) -> Mapping[str, Parser]:
+    def parsers(self, name: str) -> Mapping[str, Parser]:
+        """The parsers a service has besides those of the kit and of jc."""
         if name == AUTOMATION:
             from opsconductor.services.automation.parsers import PARSERS
             from opsconductor.services.automation.parsers_network import PARSERS as NETWORK_PARSERS
