@@ -85,8 +85,8 @@ class _Reader:
 
     def read(self, raw: Mapping[str, Any], path: Path) -> Plan:
         fields = Fields(raw, path, self._findings)
+        check_keys(fields, PLAN_KEYS, self._unacted)  # a misspelt `steps` is the reason why there are none
         entries = self._entries(raw, path)
-        check_keys(fields, PLAN_KEYS, self._unacted)
         inputs, receivers = self._read_inputs(fields), self._read_receivers(fields)
         places = self._order((*path, "steps"), entries)
         references = References(self._findings, steps=self._ids, inputs=inputs, receivers=receivers)

@@ -148,7 +148,7 @@ class Findings:
 
     def unknown_key(self, key: str, known: Iterable[str], path: Path, *, step: str | None = None) -> None:
         """Note a key that the format does not have."""
-        near = nearest(key, known)
+        near = None if self.full else nearest(key, known)
         hint = "" if near else f"; there are {', '.join(sorted(known))}"
         what = "step_invalid" if step else "plan_invalid"
         self.add(what, f"unknown key {key!r}{hint}", path, step=step, found=key, suggestion=near)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -70,7 +70,7 @@ class RemoteConductor:
         response: PlanResponse | None = None
         async with self._call("POST", "/execute-plan", submission_document(submission), None, headers) as answer:
             async for line in answer.content:
-                event = _event(line)
+                event = _read(line, _event)
                 response = event.response or response
                 on_event(event)
         if response is None:
@@ -86,26 +86,30 @@ class RemoteConductor:
 
     async def submit(self, submission: Submission) -> str:
         """Hand the plan over; it is on the server's disk when this returns."""
-        answer = await self._json("POST", "/api/v1/executions", submission_document(submission))
+        answer = await self._json(
+            "POST", "/api/v1/executions", submission_document(submission), expected=["execution_id"]
+        )
         return str(answer["execution_id"])
 
     async def explain(self, submission: Submission) -> dict[str, Any]:
         """What the plan would do there."""
-        return await self._json("POST", "/api/v1/explain", submission_document(submission))
+        return await self._json("POST", "/api/v1/explain", submission_document(submission), expected=["steps"])
 
     async def list_executions(self, query: ListQuery) -> dict[str, Any]:
         """One page of the server's history."""
         given = {key: str(value) for key, value in msgspec.structs.asdict(query).items() if value is not None}
-        return await self._json("GET", "/api/v1/executions", params=given)
+        return await self._json("GET", "/api/v1/executions", params=given, expected=["executions", "next_before_id"])
 
     async def show_execution(self, execution_id: str) -> dict[str, Any]:
         """Everything recorded of one execution."""
-        return await self._json("GET", f"/api/v1/executions/{quote(execution_id, safe='')}")
+        return await self._json("GET", f"/api/v1/executions/{quote(execution_id, safe='')}", expected=["steps"])
 
     async def execution_logs(self, execution_id: str, step: str | None) -> list[dict[str, Any]]:
         """Output of its steps."""
         params = {"step": step} if step else {}
-        answer = await self._json("GET", f"/api/v1/executions/{quote(execution_id, safe='')}/logs", params=params)
+        answer = await self._json(
+            "GET", f"/api/v1/executions/{quote(execution_id, safe='')}/logs", params=params, expected=["logs"]
+        )
         return list(answer["logs"])
 
     async def cancel_execution(self, execution_id: str) -> bool:
@@ -121,7 +125,7 @@ class RemoteConductor:
     async def call(self, service: str, tool: str, operation: str, inputs: dict[str, Any]) -> Any:
         """One operation of a service, outside of any plan."""
         body = {"service": service, "tool": tool, "operation": operation, "inputs": inputs}
-        return (await self._json("POST", "/api/v1/call", body))["data"]
+        return (await self._json("POST", "/api/v1/call", body, expected=["data"]))["data"]
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -141,11 +145,26 @@ class RemoteConductor:
         return self._session
 
     async def _json(
-        self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        *,
+        expected: Sequence[str] = (),
     ) -> dict[str, Any]:
-        async with asyncio.timeout(_CONTROL_S), self._call(method, path, body, params) as answer:
-            found: dict[str, Any] = msgspec.json.decode(await answer.read(), type=dict[str, Any])
-            return found
+        try:
+            async with asyncio.timeout(_CONTROL_S), self._call(method, path, body, params) as answer:
+                found = _read(await answer.read(), _document)
+        except TimeoutError as error:
+            message = (
+                f"the server did not answer within {_CONTROL_S:g} s; `opsconductor executions list` shows what ran"
+            )
+            raise OpsError("service_connection_lost", message) from error
+        if missing := [key for key in expected if key not in found]:
+            message = f"the server's answer has no {missing[0]!r}; does the URL name an OpsConductor server?"
+            raise OpsError("service_answer_invalid", message)
+        return found
 
     @asynccontextmanager
     async def _call(
@@ -194,6 +213,21 @@ def submission_document(submission: Submission) -> dict[str, Any]:
     return {**document, **{key: value for key, value in optional.items() if value is not None}}
 
 
+T = TypeVar("T")
+
+
+def _read(body: bytes, as_what: Callable[[bytes], T]) -> T:
+    try:
+        return as_what(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+        message = f"the server's answer cannot be read ({error}); does the URL name an OpsConductor server?"
+        raise OpsError("service_answer_invalid", message) from error
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(body, type=dict[str, Any])
+
+
 def _event(line: bytes) -> Event:
     document = msgspec.json.decode(line, type=dict[str, Any])
     if document.get("event") == "problem":
@@ -204,11 +238,11 @@ def _event(line: bytes) -> Event:
 def _refusal(body: bytes, status: int) -> OpsError:
     try:
         return _error_of(msgspec.json.decode(body, type=dict[str, Any]))
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
         return OpsError("service_answer_invalid", f"the server answered with status {status} and no explanation")
 
 
 def _error_of(document: dict[str, Any]) -> OpsError:
-    code = document["code"] if document["code"] in ERRORS else "service_answer_invalid"
+    code = str(document["code"]) if str(document["code"]) in ERRORS else "service_answer_invalid"
     problems = [msgspec.convert(problem, Problem) for problem in document.get("problems") or ()]
     return OpsError(code, str(document.get("detail") or document.get("title") or code), problems=problems)
