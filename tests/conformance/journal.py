@@ -114,6 +114,25 @@ class JournalConformance:
         await asyncio.gather(*(journal.append("a", "step_output", {**OUTPUT, "offset": offset}) for offset in offsets))
         assert [record.body["offset"] for record in (await journal.read("a"))[1:]] == offsets
 
+    async def test_records_appended_together_are_all_there_in_their_order(self, journal: Journal) -> None:
+        entries = [(RecordKind.ACCEPTED, ACCEPTED), (RecordKind.STEP_OUTPUT, OUTPUT), (RecordKind.FINISHED, FINISHED)]
+        appended = await journal.append_all("a", entries, after=0)
+        assert [record.sequence for record in appended] == [1, 2, 3]
+        assert await journal.read("a") == appended
+
+    @pytest.mark.parametrize(
+        ("code", "second"),
+        [("transition_illegal", (RecordKind.ACCEPTED, ACCEPTED)), ("internal_error", ("step_output", {"x": object()}))],
+    )
+    async def test_of_records_appended_together_one_that_is_refused_refuses_all(
+        self, journal: Journal, code: str, second: tuple[str, dict[str, Any]]
+    ) -> None:
+        await journal.append("a", RecordKind.ACCEPTED, ACCEPTED)
+        first = (RecordKind.STEP_OUTPUT, OUTPUT)
+        await _refused(code, lambda: journal.append_all("a", [first, second, first]))
+        assert len(await journal.read("a")) == 1
+        assert (await journal.append("a", *first)).sequence == 2
+
     async def test_nothing_follows_a_finished_execution(self, journal: Journal, medium: Medium) -> None:
         await journal.append("a", RecordKind.ACCEPTED, ACCEPTED)
         await journal.append("a", RecordKind.FINISHED, FINISHED)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from math import isfinite
 from typing import Any, NamedTuple
@@ -109,6 +109,16 @@ def follow(head: Head, row: Row) -> tuple[Row, Head]:
     placed = row._replace(sequence=head.sequence + 1)
     placed = placed._replace(hash=link(head.hash, placed))
     return placed, Head(placed.sequence, placed.hash, placed.kind)
+
+
+def follow_all(head: Head, rows: Sequence[Row], after: int | None) -> tuple[list[Row], Head]:
+    """Put `rows` of one execution behind `head`, in their order. Raises what `check_next` raises for any of them."""
+    placed: list[Row] = []
+    for row in rows:
+        check_next(row.execution_id, head, row.kind, None if placed else after)
+        behind, head = follow(head, row)
+        placed.append(behind)
+    return placed, head
 
 
 def check_next(execution_id: str, head: Head, kind: str, after: int | None) -> None:

@@ -10,18 +10,18 @@ A step whose `when` is false is skipped, which is no failure: steps that depend 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from opsconductor.engine.dispatch import Dispatcher, JournalFailedError, Origin
+from opsconductor.engine.dispatch import Dispatch, Dispatcher, JournalFailedError, Origin
+from opsconductor.engine.ledger import Entered, Ledger
 from opsconductor.engine.open_calls import OpenCalls
 from opsconductor.engine.ports import EventSink, Journal, Now, ReceiverHost, Telemetry
 from opsconductor.engine.progress import EngineLimits, Progress
-from opsconductor.engine.records import CancelRequested, Finished, Owner, Record, Started, StepFinished, write
+from opsconductor.engine.records import CancelRequested, Dispatched, Finished, Owner, Record, Started, StepFinished
 from opsconductor.engine.results import count, first_trouble, is_bad, not_sent, overall
 from opsconductor.engine.scheduler import Schedule
 from opsconductor.engine.scope import Scope
@@ -62,15 +62,17 @@ class Coordinator:
         receivers: ReceiverHost | None = None,
     ) -> None:
         self._accepted, self._plan, self._origin = accepted, accepted.plan, accepted.origin
-        self._journal, self._dispatcher, self._templates = journal, dispatcher, templates
-        self._telemetry, self._now, self._limits, self._owner = telemetry, now, limits, owner
+        self._dispatcher, self._templates = dispatcher, templates
+        self._telemetry, self._now, self._limits = telemetry, now, limits
         self._receivers = receivers
         self._schedule = Schedule(self._plan.steps, max_parallel=limits.max_parallel_steps)
         self._progress = Progress(self._plan, self._schedule)
         self._calls = OpenCalls(self._origin.execution_id, self._progress)
         self._scope = Scope(self._plan, accepted.inputs, {})
         self._results: dict[int, StepResult] = {}
-        self._journal_failed = False
+        self._ledger = Ledger(journal, self._origin.execution_id, self._progress.fail)
+        self._facts: list[Record] = [Started(owner=owner)]
+        self._ended: list[StepResult] = []
         self._cancelling: asyncio.Task[None] | None = None
 
     async def run(self, on_event: EventSink | None = None) -> PlanResponse:
@@ -84,7 +86,6 @@ class Coordinator:
         timer = asyncio.get_running_loop().call_later(timeout_s, self._progress.time_out)
         received: Mapping[str, Any] | None = None
         try:
-            await self._record(Started(owner=self._owner))
             if self._plan.receivers and self._receivers is not None:
                 received = await self._with_receivers(self._receivers, timeout_s)
             else:
@@ -93,23 +94,41 @@ class Coordinator:
             self._progress.fail(error)
         finally:
             timer.cancel()
-        await self._close_open_steps()
+        self._close_open_steps()
         if self._cancelling is not None:
+            await self._commit()
             await asyncio.wait({self._cancelling})
         return await self._finish(started_at, received)
 
     async def _with_receivers(self, host: ReceiverHost, timeout_s: float) -> Mapping[str, Any]:
+        if (await self._commit()).error is not None:
+            return {}
         try:
             addresses = await host.start(self._plan.receivers)
             self._scope = Scope(self._plan, self._accepted.inputs, addresses)
             await self._drive(timeout_s)
+            await self._commit()
         finally:
             received = await host.stop()
         return received
 
     async def _drive(self, timeout_s: float) -> None:
-        """Start what is ready, wait for whatever ends first, until nothing runs and nothing may start."""
-        runner = StepRunner(
+        """Start what is ready, wait for whatever ends first, until nothing runs and nothing may start.
+
+        The results that come last are not on record then: they share a commit with the end.
+        """
+        runner = self._step_runner(timeout_s)
+        running: dict[asyncio.Task[StepResult], int] = {}
+        while True:
+            await self._start_ready(runner, running)
+            if not running:
+                return
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                self._settle(self._outcome(running.pop(task), task))
+
+    def _step_runner(self, timeout_s: float) -> StepRunner:
+        return StepRunner(
             self._plan,
             self._origin,
             self._scope,
@@ -122,30 +141,56 @@ class Coordinator:
             limits=self._limits,
             ends_at=self._now() + timedelta(seconds=timeout_s),
         )
-        running: dict[asyncio.Task[StepResult], int] = {}
-        while True:
-            for index in self._schedule.take():
-                running[asyncio.ensure_future(runner.run(index))] = index
-            if not running:
-                return
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                index = running.pop(task)
-                await self._settle(index, task)
-                self._schedule.finish(index)
 
-    async def _settle(self, index: int, task: asyncio.Task[StepResult]) -> None:
-        """Take a step's result, record it, and decide whether the plan goes on."""
-        step = self._plan.steps[index]
+    async def _start_ready(self, runner: StepRunner, running: dict[asyncio.Task[StepResult], int]) -> None:
+        """Start what may start now. The results at hand and what is to be sent next share one commit."""
+        dispatches: list[Dispatch] = []
+        others: list[int] = []
+        while ready := self._schedule.take():  # again and again: a step that ends at once may free others
+            for index in ready:
+                match await self._begin(runner, index):
+                    case StepResult() as result:
+                        self._settle(result)
+                    case Dispatch() as dispatch:
+                        dispatches.append(dispatch)
+                    case None:
+                        others.append(index)
+        if not (dispatches or others or running):
+            return
+        error = (await self._commit([dispatch.record for dispatch in dispatches])).error
+        for dispatch in dispatches:
+            index = dispatch.call.step_index
+            if error is None:
+                running[asyncio.ensure_future(runner.send(dispatch))] = index
+            else:
+                runner.drop()
+                self._settle(self._not_sent(index, StepStatus.FAILED, error))
+        for index in others:
+            running[asyncio.ensure_future(runner.run(index))] = index
+
+    async def _begin(self, runner: StepRunner, index: int) -> StepResult | Dispatch | None:
         try:
-            result = task.result()
+            return await runner.begin(index)
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not lose what the other steps did
+            defect = OpsError("internal_error", f"preparing the step failed: {type(error).__name__}: {error}")
+            return self._not_sent(index, StepStatus.FAILED, defect)
+
+    def _outcome(self, index: int, task: asyncio.Task[StepResult]) -> StepResult:
+        """The result of a step that ended, also when what ran it did not end well."""
+        try:
+            return task.result()
         except JournalFailedError as error:
             self._progress.fail(error.cause)
-            result = self._not_sent(index, StepStatus.FAILED, error.cause)
+            return self._not_sent(index, StepStatus.FAILED, error.cause)
         except Exception as error:  # noqa: BLE001 - a defect of ours must not lose what the other steps did
             defect = OpsError("internal_error", f"running the step failed: {type(error).__name__}: {error}")
-            result = self._not_sent(index, StepStatus.OUTCOME_UNKNOWN, defect)
-        await self._take(result)
+            return self._not_sent(index, StepStatus.OUTCOME_UNKNOWN, defect)
+
+    def _settle(self, result: StepResult) -> None:
+        """Take the result of a step that was taken from the schedule, and decide whether the plan goes on."""
+        step = self._plan.steps[result.step_index]
+        self._take(result)
+        self._schedule.finish(result.step_index)
         if not is_bad(result.status):
             return
         if step.on_failure is OnFailure.CONTINUE and result.status is not StepStatus.OUTCOME_UNKNOWN:
@@ -153,17 +198,24 @@ class Coordinator:
         else:
             self._progress.stop(f"step {step.id} is {result.status}")
 
-    async def _take(self, result: StepResult) -> None:
-        """Record a terminal result, and only then show it to anybody."""
+    def _take(self, result: StepResult) -> None:
+        """Keep a terminal result; nobody sees it before it is on record."""
         self._results[result.step_index] = result
         self._scope.add(result)
-        if not self._journal_failed:
-            await self._try_record(StepFinished(result=result))
-        # After a failed write nothing more is written: a record that is missing in the middle would be a lie.
-        self._progress.unrecorded |= self._journal_failed and result.service is not None
-        if result.service is not None:
-            self._telemetry.step_finished(result.service, result.tool, str(result.status), result.duration_ms / 1000)
-        self._publish("step.finished", result.step_index, result=result)
+        self._ended.append(result)
+
+    async def _commit(self, dispatches: Sequence[Dispatched] = (), *, end: Finished | None = None) -> Entered:
+        """Record what happened and what is to be sent, and only then show the results."""
+        ended, facts, self._ended, self._facts = self._ended, self._facts, [], []
+        facts += [StepFinished(result=result) for result in ended]
+        entered = await self._ledger.enter([*facts, end] if end else facts, dispatches)
+        for result in ended:
+            self._progress.unrecorded |= not entered.facts and result.service is not None
+            if result.service is not None:
+                took_s = result.duration_ms / 1000
+                self._telemetry.step_finished(result.service, result.tool, str(result.status), took_s)
+            self._publish("step.finished", result.step_index, result=result)
+        return entered
 
     async def cancel(self, actor_id: str | int | None = None, reason: str | None = None) -> None:
         """Start nothing more and ask every service that runs a step of this execution to end it."""
@@ -175,16 +227,15 @@ class Coordinator:
     async def _cancel(self, actor_id: str | int | None, reason: str | None) -> None:
         self._calls.give_up_after(self._limits.cancel_grace_s)
         # A cancel that cannot be recorded is carried out all the same; the steps' results tell.
-        if not self._journal_failed:
-            await self._try_record(CancelRequested(actor_id=actor_id, reason=reason))
+        await self._ledger.enter([CancelRequested(actor_id=actor_id, reason=reason)])
         await self._calls.cancel()
 
-    async def _close_open_steps(self) -> None:
+    def _close_open_steps(self) -> None:
         """Every step gets its terminal result: those that never started are skipped or cancelled."""
         at = to_rfc3339(self._now())
-        open_steps = [index for index in range(len(self._plan.steps)) if index not in self._results]
-        # Together, so that they share the journal's commits.
-        await asyncio.gather(*(self._take(self._progress.left_out(index, at)) for index in open_steps))
+        for index in range(len(self._plan.steps)):
+            if index not in self._results:
+                self._take(self._progress.left_out(index, at))
 
     def _not_sent(self, index: int, status: StepStatus, error: OpsError) -> StepResult:
         return not_sent(index, self._plan.steps[index], status, to_rfc3339(self._now()), error=error.to_info())
@@ -201,7 +252,7 @@ class Coordinator:
             error_message=message,
             error_details=details,
         )
-        if not self._journal_failed and not await self._try_record(record):
+        if not (await self._commit(end=record)).facts:
             self._progress.unrecorded = any(result.service is not None for result in results)
             response = self._respond(results, started_at, at)
         if self._plan.receivers:
@@ -237,22 +288,9 @@ class Coordinator:
                 outputs[name], errors[name] = None, error.message
         return outputs, errors
 
-    async def _record(self, record: Record) -> None:
-        """Append to the journal; a failure is remembered, because after it nothing may be started."""
-        try:
-            await write(self._journal, self._origin.execution_id, record)
-        except OpsError as error:
-            self._journal_failed = True
-            self._progress.fail(error)
-            raise
-
-    async def _try_record(self, record: Record) -> bool:
-        with contextlib.suppress(OpsError):
-            await self._record(record)
-            return True
-        return False
-
     def _publish(self, event: str, index: int, *, result: StepResult | None = None) -> None:
+        if self._calls.on_event is None:
+            return
         step = self._plan.steps[index]
         at = to_rfc3339(self._now())
         origin = self._origin.execution_id

@@ -61,6 +61,16 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: datetime
 
 
+class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that is routed: its `record` is to be made durable, and only then it may be sent."""
+
+    call: Call
+    decision: Decision
+    chosen: Chosen | None
+    request: PlanRequest
+    record: Dispatched
+
+
 class JournalFailedError(Exception):
     """The dispatch could not be recorded, so nothing was started; `cause` says why."""
 
@@ -107,14 +117,19 @@ class Dispatcher:
         self._telemetry, self._now, self._new_id, self._redact = telemetry, now, new_id, redact
         self._answer_grace_s, self._deny_fallback, self._default_target = answer_grace_s, deny_fallback, default_target
 
-    async def dispatch(
-        self,
-        origin: Origin,
-        call: Call,
-        *,
-        watch: Watch,
-    ) -> StepResult:
+    async def dispatch(self, origin: Origin, call: Call, *, watch: Watch) -> StepResult:
         """Route, record, send, wait. Raises JournalFailedError when the dispatch could not be recorded."""
+        prepared = self.prepare(origin, call)
+        if isinstance(prepared, StepResult):
+            return prepared
+        try:
+            await write(self._journal, origin.execution_id, prepared.record)
+        except OpsError as error:
+            raise JournalFailedError(error) from error
+        return await self.send(prepared, watch=watch)
+
+    def prepare(self, origin: Origin, call: Call) -> Dispatch | StepResult:
+        """Route a call and say what is to be recorded of it; a result when it cannot be sent. Contacts nobody."""
         try:
             decision = self._router.resolve(call.request.tool)
         except OpsError as error:
@@ -126,20 +141,21 @@ class Dispatcher:
             )
             return self._ended(call, decision, StepStatus.FAILED, OpsError("routing_denied", message).to_info())
         chosen = self._chosen(call.request)
-        dispatch_id = self._new_id()
-        request = _plan_request(origin, call, dispatch_id)
-        try:
-            await write(self._journal, origin.execution_id, self._record(request, call, decision, chosen))
-        except OpsError as error:
-            raise JournalFailedError(error) from error
+        request = _plan_request(origin, call, self._new_id())
+        record = self._record(request, call, decision, chosen)
+        return Dispatch(call=call, decision=decision, chosen=chosen, request=request, record=record)
+
+    async def send(self, dispatch: Dispatch, *, watch: Watch) -> StepResult:
+        """Send what was prepared and wait for its result; its record must be durable by now."""
+        call, decision = dispatch.call, dispatch.decision
         if not watch.wanted():
             cancelled = OpsError("cancelled", "cancelled before the service was asked; nothing was started").to_info()
             return self._ended(call, decision, StepStatus.CANCELLED, cancelled)
         try:
-            response = await self._answer(request, call, decision, watch)
+            response = await self._answer(dispatch.request, call, decision, watch)
         except OpsError as error:
-            return self._ended(call, decision, *_verdict(error, chosen))
-        return self._accepted(call, decision, chosen, response)
+            return self._ended(call, decision, *_verdict(error, dispatch.chosen))
+        return self._accepted(call, decision, dispatch.chosen, response)
 
     async def _answer(self, request: PlanRequest, call: Call, decision: Decision, watch: Watch) -> PlanResponse:
         """The service's answer, waited for until the deadline and the grace have passed, or nobody wants it."""

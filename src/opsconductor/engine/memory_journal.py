@@ -15,14 +15,13 @@ from opsconductor.engine.chain import (
     Head,
     Row,
     check_execution_id,
-    check_next,
     encode_body,
-    follow,
+    follow_all,
     stale,
     to_record,
     verified,
 )
-from opsconductor.engine.ports import JournalRecord, Now
+from opsconductor.engine.ports import Entry, JournalRecord, Now
 from opsconductor.engine.records import RecordKind
 from opsconductor.model.clock import to_rfc3339
 from opsconductor.model.errors import OpsError
@@ -48,19 +47,24 @@ class MemoryJournal:
         self, execution_id: str, kind: str, body: Mapping[str, Any], *, after: int | None = None
     ) -> JournalRecord:
         """See `engine.ports.Journal`."""
+        return (await self.append_all(execution_id, [(kind, body)], after=after))[0]
+
+    async def append_all(
+        self, execution_id: str, entries: Sequence[Entry], *, after: int | None = None
+    ) -> Sequence[JournalRecord]:
+        """See `engine.ports.Journal`."""
         check_execution_id(execution_id)
-        row = Row(execution_id, 0, to_rfc3339(self._now()), str(kind), encode_body(body))
+        at = to_rfc3339(self._now())
+        rows = [Row(execution_id, 0, at, str(kind), encode_body(body)) for kind, body in entries]
         await asyncio.sleep(0)  # like a real journal, let others run before the answer
         if self._closed:
             raise OpsError("journal_unavailable", "the journal is closed; nothing was recorded")
         if self.failure is not None:
             raise self.failure
-        head = self._head(execution_id, after)
-        check_next(execution_id, head, row.kind, after)
-        row, head = follow(head, row)
-        self.store.setdefault(execution_id, []).append(row)
+        placed, head = follow_all(self._head(execution_id, after), rows, after)
+        self.store.setdefault(execution_id, []).extend(placed)
         self._heads[execution_id] = head
-        return to_record(row)
+        return [to_record(row) for row in placed]
 
     def _head(self, execution_id: str, after: int | None) -> Head:
         rows = self.store.get(execution_id)

@@ -59,6 +59,10 @@ class JournalRecord(msgspec.Struct, frozen=True, kw_only=True):
     hash: str = ""
 
 
+Entry = tuple[str, Mapping[str, Any]]
+"""Kind and body of a record to append."""
+
+
 class Journal(Protocol):
     """The append-only truth. An append that returned is on disk (fsync); one that raised left nothing."""
 
@@ -70,6 +74,15 @@ class Journal(Protocol):
         `after` is the sequence that must be the last one (0: a new execution); None goes on from the last this journal
         object wrote or found. Raises OpsError: `journal_unavailable` (nothing was written), `epoch_stale` (another
         writer was there first), `transition_illegal` (nothing follows `finished`; only `accepted` comes first, once).
+        """
+        ...
+
+    async def append_all(
+        self, execution_id: str, entries: Sequence[Entry], *, after: int | None = None
+    ) -> Sequence[JournalRecord]:
+        """Append several records of one execution in their order with one commit: all of them, or none.
+
+        `after` and errors: see `append`; an error of one entry refuses all. At least one entry.
         """
         ...
 

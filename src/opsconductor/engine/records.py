@@ -7,6 +7,7 @@ is never renamed or given another meaning. Inputs and requests are redacted befo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -155,6 +156,11 @@ def body_of(record: Record) -> dict[str, Any]:
 async def write(journal: Journal, execution_id: str, record: Record, *, after: int | None = None) -> JournalRecord:
     """Append a typed record; returns when it is durable. `after` and errors: see `Journal.append`."""
     return await journal.append(execution_id, kind_of(record), body_of(record), after=after)
+
+
+async def write_all(journal: Journal, execution_id: str, records: Sequence[Record]) -> None:
+    """Append typed records with one commit, all or none; returns when they are durable. See `Journal.append_all`."""
+    await journal.append_all(execution_id, [(kind_of(record), body_of(record)) for record in records])
 
 
 def decode(record: JournalRecord) -> Record:

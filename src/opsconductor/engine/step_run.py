@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from opsconductor.engine.dispatch import Call, Dispatcher, JournalFailedError, Origin, Watch, deadline
+from opsconductor.engine.dispatch import Call, Dispatch, Dispatcher, JournalFailedError, Origin, Watch, deadline
 from opsconductor.engine.ports import Now
 from opsconductor.engine.progress import EngineLimits, Progress
 from opsconductor.engine.results import combine, is_bad, not_sent
@@ -47,12 +47,46 @@ class StepRunner:
         self._started, self._now, self._limits, self._ends_at = started, now, limits, ends_at
         self._slots = asyncio.Semaphore(limits.max_parallel_steps)
 
-    async def run(self, index: int) -> StepResult:
-        """The step's terminal result. Raises JournalFailedError when it could not be recorded that it is sent."""
+    async def begin(self, index: int) -> StepResult | Dispatch | None:
+        """What is to be done with a step now, without waiting for anything: nothing more (it has a result), `send`
+        its dispatch once that is on record, or `run` it (None: it is a loop, or has to wait for a slot).
+
+        A dispatch holds a slot until it is sent to its end or given to `drop`.
+        """
         step = self._plan.steps[index]
         try:
             if step.when is not None and not self._templates.condition(step.when, self._scope.variables()):
                 return self._not_sent(index, StepStatus.SKIPPED, reason=f"when: {step.when} is false")
+            if step.for_each is not None or self._slots.locked():
+                return None
+            prepared = self._dispatcher.prepare(self._origin, self._call(index, step, None))
+        except OpsError as error:
+            return self._not_sent(index, StepStatus.FAILED, error)
+        if isinstance(prepared, Dispatch):
+            await self._slots.acquire()  # returns at once: it is not locked
+        return prepared
+
+    async def send(self, dispatch: Dispatch) -> StepResult:
+        """The terminal result of a step that `begin` prepared and whose dispatch is on record."""
+        self._started(dispatch.call.step_index)
+        began = self._now()
+        try:
+            result = await self._dispatcher.send(dispatch, watch=self._watch)
+        finally:
+            self._slots.release()
+        return _timed(result, began, self._now())
+
+    def drop(self) -> None:
+        """Give back the slot of a dispatch that is not sent."""
+        self._slots.release()
+
+    async def run(self, index: int) -> StepResult:
+        """The terminal result of a step that `begin` left alone.
+
+        Raises JournalFailedError when it could not be recorded that it is sent.
+        """
+        step = self._plan.steps[index]
+        try:
             if step.for_each is not None:
                 return await self._loop(index, step)
             async with self._slots:
@@ -64,6 +98,15 @@ class StepRunner:
         """Render and dispatch a step, or one item of it. Raises OpsError(`expression_invalid`), JournalFailedError."""
         if self._progress.stopped_because:
             return self._progress.left_out(index, to_rfc3339(self._now()))
+        call = self._call(index, step, item)
+        if item is None:
+            self._started(index)
+        began = self._now()
+        result = await self._dispatcher.dispatch(self._origin, call, watch=self._watch)
+        return _timed(result, began, self._now())
+
+    def _call(self, index: int, step: Step, item: tuple[int, Any] | None) -> Call:
+        """A step, or one item of it, rendered. Raises OpsError(`expression_invalid`)."""
         variables = self._scope.variables() if item is None else self._scope.variables(index=item[0], item=item[1])
         request = StepRequest(
             tool=step.tool,
@@ -76,12 +119,7 @@ class StepRunner:
             description=step.description,
         )
         latest = deadline(self._now(), step.timeout_s, self._ends_at)
-        call = Call(step_index=index, step_id=step.id, request=request, deadline_at=latest)
-        if item is None:
-            self._started(index)
-        began = self._now()
-        result = await self._dispatcher.dispatch(self._origin, call, watch=self._watch)
-        return _timed(result, began, self._now())
+        return Call(step_index=index, step_id=step.id, request=request, deadline_at=latest)
 
     async def _loop(self, index: int, step: Step) -> StepResult:
         """Run a step once for each item. Without `on_failure: continue` no item starts after one that failed."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from opsconductor.engine.chain import Row, check_execution_id, encode_body
-from opsconductor.engine.ports import JournalRecord, Now
+from opsconductor.engine.ports import Entry, JournalRecord, Now
 from opsconductor.model.clock import to_rfc3339
 from opsconductor.model.execution import ExecutionStatus, is_terminal
 from opsconductor.store.history_rows import changes
@@ -41,19 +41,34 @@ class SqliteJournal:
     async def append(
         self, execution_id: str, kind: str, body: Mapping[str, Any], *, after: int | None = None
     ) -> JournalRecord:
-        """Append one record; it is on disk when this returns. See `engine.ports.Journal` for `after` and errors.
+        """Append one record; it is on disk when this returns. See `engine.ports.Journal` for `after` and errors."""
+        return (await self.append_all(execution_id, [(kind, body)], after=after))[0]
 
-        Cancelling the caller does not take back a record that is already being written.
+    async def append_all(
+        self, execution_id: str, entries: Sequence[Entry], *, after: int | None = None
+    ) -> Sequence[JournalRecord]:
+        """Append records with one commit, all or none. See `engine.ports.Journal`.
+
+        Cancelling the caller does not take back records that are already being written.
         """
         check_execution_id(execution_id)
         at = to_rfc3339(self._now())
-        name = str(kind)
-        append = Append(Row(execution_id, 0, at, name, encode_body(body)), changes(execution_id, name, at, body), after)
+        rows = [Row(execution_id, 0, at, str(kind), encode_body(body)) for kind, body in entries]
+        derived = [change for kind, body in entries for change in changes(execution_id, str(kind), at, body)]
+        append = Append(rows, derived, after)
         self._writer.submit(append)
-        row = await append.future
-        return JournalRecord(
-            execution_id=execution_id, sequence=row.sequence, at=at, kind=name, body=dict(body), hash=row.hash.hex()
-        )
+        placed = await append.future
+        return [
+            JournalRecord(
+                execution_id=execution_id,
+                sequence=row.sequence,
+                at=at,
+                kind=row.kind,
+                body=dict(body),
+                hash=row.hash.hex(),
+            )
+            for row, (_, body) in zip(placed, entries, strict=True)
+        ]
 
     async def read(self, execution_id: str) -> Sequence[JournalRecord]:
         """All records of one execution in order, chain verified. Raises OpsError(`not_found`, `journal_corrupt`)."""

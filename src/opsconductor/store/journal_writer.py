@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from opsconductor.engine.chain import START, Head, Row, check_next, follow, stale
+from opsconductor.engine.chain import START, Head, Row, follow_all, stale
 from opsconductor.engine.records import RecordKind
 from opsconductor.model.errors import OpsError
 from opsconductor.store.history_rows import STATEMENTS, Change
@@ -27,17 +27,17 @@ _HEAD = "SELECT sequence, hash, kind FROM journal WHERE execution_id = ? ORDER B
 
 
 class Append:
-    """One record on its way to the disk. `row` has no sequence and hash until it is placed."""
+    """Records of one execution on their way to the disk, all or none. Rows have no sequence and hash until placed."""
 
-    __slots__ = ("after", "changes", "error", "future", "loop", "row")
+    __slots__ = ("after", "changes", "error", "future", "loop", "rows")
 
-    def __init__(self, row: Row, changes: Iterable[Change], after: int | None) -> None:
-        self.row = row
+    def __init__(self, rows: Sequence[Row], changes: Iterable[Change], after: int | None) -> None:
+        self.rows = rows
         self.changes = changes
         self.after = after
         self.error: OpsError | None = None
         self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Row] = self.loop.create_future()
+        self.future: asyncio.Future[Sequence[Row]] = self.loop.create_future()
 
 
 class JournalWriter:
@@ -84,13 +84,14 @@ class JournalWriter:
     def _gather(self) -> tuple[list[Append], bool]:
         """Wait for the first append and take what else is there; False when the end was asked for."""
         batch: list[Append] = []
-        size = 0
+        records = size = 0
         item = self._queue.get()
         while item is not None:
             if not item.future.cancelled():  # nobody waits for it any more, and it was not begun
                 batch.append(item)
-                size += len(item.row.body)
-            if len(batch) >= MAX_BATCH_RECORDS or size >= MAX_BATCH_BYTES:
+                records += len(item.rows)
+                size += sum(len(row.body) for row in item.rows)
+            if records >= MAX_BATCH_RECORDS or size >= MAX_BATCH_BYTES:
                 return batch, True
             try:
                 item = self._queue.get_nowait()
@@ -120,7 +121,7 @@ class JournalWriter:
             version: int = connection.execute("PRAGMA data_version").fetchone()[0]
             heads: dict[str, tuple[Head, int]] = {}
             placed = [item for item in batch if self._place(connection, item, heads, version)]
-            connection.executemany(_INSERT, [item.row for item in placed])
+            connection.executemany(_INSERT, [row for item in placed for row in item.rows])
             _derive(connection, placed)
             connection.execute("COMMIT")
         finally:
@@ -131,16 +132,15 @@ class JournalWriter:
     def _place(
         self, connection: sqlite3.Connection, item: Append, heads: dict[str, tuple[Head, int]], version: int
     ) -> bool:
-        """Give the append its sequence and hash, or its error."""
-        execution_id = item.row.execution_id
+        """Give the records their sequences and hashes, or the append its error."""
+        execution_id = item.rows[0].execution_id
         try:
             entry = heads.get(execution_id)
             head = entry[0] if entry else self._head(connection, item, version)
-            check_next(execution_id, head, item.row.kind, item.after)
+            item.rows, head = follow_all(head, item.rows, item.after)
         except OpsError as error:
             item.error = error
             return False
-        item.row, head = follow(head, item.row)
         heads[execution_id] = (head, version)
         return True
 
@@ -149,7 +149,7 @@ class JournalWriter:
 
         An append that names `after` has looked for itself, and may go on from what others wrote.
         """
-        execution_id = item.row.execution_id
+        execution_id = item.rows[0].execution_id
         known = self._heads.get(execution_id)
         if known is not None and known[1] == version:
             return known[0]
@@ -231,6 +231,6 @@ def _resolver(items: list[Append]) -> Callable[[], None]:
             if item.error is not None:
                 item.future.set_exception(item.error)
             else:
-                item.future.set_result(item.row)
+                item.future.set_result(item.rows)
 
     return resolve

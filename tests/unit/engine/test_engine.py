@@ -365,16 +365,16 @@ async def test_cancel_before_the_run_sends_nothing() -> None:
 
 async def test_a_cancel_while_the_dispatch_is_being_recorded_keeps_the_step_from_starting() -> None:
     bench = Bench()
-    append, recorded = bench.journal.append, asyncio.Event()
+    append_all, recorded = bench.journal.append_all, asyncio.Event()
 
-    async def slow(execution_id: str, kind: str, body: Any, **more: Any) -> Any:
-        done = await append(execution_id, kind, body, **more)
-        if kind == "dispatched":
+    async def slow(execution_id: str, entries: Any, **more: Any) -> Any:
+        done = await append_all(execution_id, entries, **more)
+        if any(kind == "dispatched" for kind, _ in entries):
             recorded.set()
             await asyncio.sleep(0.02)
         return done
 
-    bench.journal.append = slow  # type: ignore[method-assign]
+    bench.journal.append_all = slow  # type: ignore[method-assign]
     execution_id = await bench.engine.accept(read_plan(steps({"id": "a", "tool": "change"})))
     run = asyncio.ensure_future(bench.engine.run(execution_id))
     await recorded.wait()
@@ -488,14 +488,14 @@ async def test_a_journal_that_fails_before_a_later_dispatch_stops_the_plan() -> 
 
     class BreaksAfterFirstStep(Bench):
         async def arm(self) -> None:
-            append = self.journal.append
+            append_all = self.journal.append_all
 
-            async def failing(execution_id: str, kind: str, body: Any, **more: Any) -> Any:
-                if kind == "dispatched" and body["id"] == "b":
+            async def failing(execution_id: str, entries: Any, **more: Any) -> Any:
+                if any(kind == "dispatched" and body["id"] == "b" for kind, body in entries):
                     raise OpsError("journal_unavailable", "disk full")
-                return await append(execution_id, kind, body, **more)
+                return await append_all(execution_id, entries, **more)
 
-            self.journal.append = failing  # type: ignore[method-assign]
+            self.journal.append_all = failing  # type: ignore[method-assign]
 
     bench = BreaksAfterFirstStep(FakeService(look=break_journal))
     await bench.arm()
@@ -504,6 +504,38 @@ async def test_a_journal_that_fails_before_a_later_dispatch_stops_the_plan() -> 
     assert statuses(response) == {"a": "completed", "b": "failed", "c": "skipped"}
     assert response.status is ExecutionStatus.FAILED
     assert response.error_details == {"code": "journal_unavailable"}
+
+
+async def test_a_result_and_the_dispatch_that_follows_share_a_commit() -> None:
+    bench, commits = Bench(), list[list[str]]()
+    append_all = bench.journal.append_all
+
+    async def counting(execution_id: str, entries: Any, **more: Any) -> Any:
+        commits.append([str(kind) for kind, _ in entries])
+        return await append_all(execution_id, entries, **more)
+
+    bench.journal.append_all = counting  # type: ignore[method-assign]
+    await bench.run(steps({"id": "a"}, {"id": "b"}, {"id": "c", "when": False}))
+    assert commits == [
+        ["accepted"],
+        ["started", "dispatched"],
+        ["step_finished", "dispatched"],
+        ["step_finished", "step_finished", "finished"],
+    ]
+
+
+async def test_no_result_is_shown_before_it_is_on_record() -> None:
+    bench = Bench()
+    execution_id = await bench.engine.accept(read_plan(steps({"id": "a"}, {"id": "b"})))
+    recorded: list[int] = []
+
+    def look(event: Any) -> None:
+        if event.event == "step.finished":
+            kinds = [row.kind for row in bench.journal.store[execution_id]]
+            recorded.append(kinds.count("step_finished"))
+
+    await bench.engine.run(execution_id, look)
+    assert recorded == [1, 2]
 
 
 async def test_a_result_that_cannot_be_recorded_is_never_a_silent_success() -> None:

@@ -171,7 +171,7 @@ async def test_a_batch_that_fails_halfway_leaves_nothing_of_its_first_half(tmp_p
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count={pages + 1}")
     small, large = (
-        Append(Row(name, 0, "t", "accepted", chain.encode_body({**ACCEPTED, "plan": {"x": "y" * size}})), (), None)
+        Append([Row(name, 0, "t", "accepted", chain.encode_body({**ACCEPTED, "plan": {"x": "y" * size}}))], (), None)
         for name, size in (("small", 1), ("large", 100_000))
     )
     writer._write([small, large])
@@ -181,7 +181,7 @@ async def test_a_batch_that_fails_halfway_leaves_nothing_of_its_first_half(tmp_p
     small.error = None
     writer._write([small])
     assert small.error is None
-    assert small.row.sequence == 1
+    assert small.rows[0].sequence == 1
     writer.close()
 
 
@@ -231,7 +231,7 @@ async def test_names_that_utf8_cannot_hold_are_recorded_and_listed(tmp_path: Pat
 async def test_a_batch_whose_derived_rows_fail_leaves_no_records(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path / "j.db")
     row = Row("a", 0, "t", "accepted", chain.encode_body(ACCEPTED))
-    bad = Append(row, [(INSERT_EXECUTION, (None,) * 9)], None)
+    bad = Append([row], [(INSERT_EXECUTION, (None,) * 9)], None)
     writer._write([bad])
     assert getattr(bad.error, "code", None) == "journal_unavailable"
     assert writer._open().execute("SELECT count(*) FROM journal").fetchone() == (0,)
