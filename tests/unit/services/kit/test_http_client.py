@@ -179,7 +179,9 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize(
-    "url", [f"http://127.0.0.1:{closed_port()}", "http://name.invalid:1", "unix:/nowhere/there.sock"]
+    "url",
+    [f"http://127.0.0.1:{closed_port()}", "http://name.invalid:1", "unix:/nowhere/there.sock"],
+    ids=["refused", "unknown name", "no socket"],
 )
 async def test_a_peer_that_cannot_be_connected_to_has_started_nothing(url: str) -> None:
     client = HttpServiceClient(url, TOKEN, LIMITS)
