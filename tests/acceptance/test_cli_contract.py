@@ -246,7 +246,7 @@ def test_explain_and_dry_run_show_the_command_and_run_nothing(home: Home, tmp_pa
     mark = tmp_path / "mark"
     plan = home.plan("mark.yaml", f"name: mark\nsteps:\n  - {{id: m, tool: mark, inputs: {{path: {mark}}}}}\n")
     before = home.history()
-    for arguments in (["explain", plan], ["run", plan, "--dry-run"]):
+    for arguments in (["explain", str(plan)], ["run", str(plan), "--dry-run"]):
         [step] = home.run(*arguments, "--json").json["steps"]
         assert step["argv"] == ["touch", "--", str(mark)]
         assert (step["target"], step["effect"], step["service"]) == ("local", "change", "automation-service")

@@ -64,6 +64,10 @@ def _configure_logs(settings: Settings, secrets: list[str]) -> None:
     configure(level=settings.log_level, log_format=settings.log_format, redact=Redactor(masked).text)
 
 
+def _metrics(runtime: LocalRuntime) -> Metrics:
+    return Metrics(tools=[entry.id for entry in runtime.catalog().entries()])
+
+
 async def serve_all(runtime: LocalRuntime, host: str, port: int) -> None:
     """The gateway with all services in this process; also on the socket that local commands look for."""
     await _serve_gateway(runtime, host, port, embedded=True)
@@ -76,7 +80,7 @@ async def serve_one(runtime: LocalRuntime, service: str, host: str, port: int) -
         await _serve_gateway(runtime, host, port, embedded=False)
         return
     conductor = await runtime.embedded(person_present=False)
-    settings, work, metrics = runtime.settings, RunningWork(), Metrics()
+    settings, work, metrics = runtime.settings, RunningWork(), _metrics(runtime)
     token = load_service_token(settings.state_dir, settings.service_token)
     _configure_logs(settings, [token])
     try:
@@ -105,7 +109,7 @@ async def _serve_gateway(runtime: LocalRuntime, host: str, port: int, *, embedde
         here = embedded and host in LOOPBACK
         conductor = await runtime.embedded(person_present=here, embedded_services=embedded)
         token = load_service_token(state_dir, settings.service_token)
-        metrics, work, limits = Metrics(), RunningWork(), http_limits_from(settings)
+        metrics, work, limits = _metrics(runtime), RunningWork(), http_limits_from(settings)
         conductor.telemetry.metrics, conductor.telemetry.shown = metrics, False
         _configure_logs(settings, [token])
         known = Services(settings.service_urls, embedded=embedded)

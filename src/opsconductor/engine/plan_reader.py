@@ -85,8 +85,8 @@ class _Reader:
 
     def read(self, raw: Mapping[str, Any], path: Path) -> Plan:
         fields = Fields(raw, path, self._findings)
-        check_keys(fields, PLAN_KEYS, self._unacted)  # a misspelt `steps` is the reason why there are none
-        entries = self._entries(raw, path)
+        entries = self._entries(fields)
+        check_keys(fields, PLAN_KEYS, self._unacted)
         inputs, receivers = self._read_inputs(fields), self._read_receivers(fields)
         places = self._order((*path, "steps"), entries)
         references = References(self._findings, steps=self._ids, inputs=inputs, receivers=receivers)
@@ -111,9 +111,9 @@ class _Reader:
         self._findings.raise_if_any()
         return plan
 
-    def _entries(self, raw: Mapping[str, Any], path: Path) -> list[Any]:
+    def _entries(self, fields: Fields) -> list[Any]:
         """The list of steps. Its size is judged before anything else is read."""
-        entries = raw.get("steps")
+        path, entries = fields.path, fields.raw.get("steps")
         if not isinstance(entries, list) or not entries:
             found = "nothing" if entries is None else "an empty list" if entries == [] else repr(excerpt(entries))
             code = "plan_empty" if not entries else "plan_invalid"
@@ -124,6 +124,8 @@ class _Reader:
                 f"found {len(entries)} steps, expected at most {self._limits.max_steps}; use for_each or split the plan"
             )
             self._findings.add("plan_too_large", message, (*path, "steps"), found=len(entries))
+        if self._findings.errors:  # a misspelt `steps` is the reason why there are none
+            check_keys(fields, PLAN_KEYS, self._unacted)
         self._findings.raise_if_any()
         assert isinstance(entries, list)  # noqa: S101 - anything else was raised above
         return entries

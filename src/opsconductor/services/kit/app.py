@@ -7,6 +7,7 @@ turns a body into a run with full plan features, and with routes of its own besi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from opsconductor.engine.ports import EventSink, ServiceClient
+from opsconductor.model.clock import to_rfc3339
 from opsconductor.model.errors import OpsError
 from opsconductor.model.outcome import PlanResponse
 from opsconductor.services.kit.answering import PlanRun, respond
@@ -37,14 +39,19 @@ Intake = Callable[[Mapping[str, Any], CallHeaders], PlanRun]
 """Checks a request body and gives back what executes it. Raises OpsError for one that does not follow the contract."""
 
 
-def service_intake(client: ServiceClient, limits: HttpLimits) -> Intake:
-    """The intake of a service: plain plans, executed by `client`."""
+def service_intake(client: ServiceClient, limits: HttpLimits, name: str, telemetry: OpsTelemetry) -> Intake:
+    """The intake of the service `name`: plain plans, executed by `client`, each step counted once."""
 
     def intake(document: Mapping[str, Any], headers: CallHeaders) -> PlanRun:
         request = decode_plan_request(document, headers, max_steps=limits.max_plan_steps)
 
         async def run(sink: EventSink | None) -> PlanResponse:
-            return await client.execute_plan(request, on_event=sink)
+            began = to_rfc3339(datetime.now(UTC))
+            response = await client.execute_plan(request, on_event=sink)
+            if response.completed_at >= began:  # an answer from the inbox was counted when it was given first
+                for step in response.step_results:
+                    telemetry.step_finished(name, step.tool, str(step.status), step.duration_ms / 1000)
+            return response
 
         return run
 
@@ -73,7 +80,7 @@ def create_app(
     limits = limits or HttpLimits()
     work = work or RunningWork()
     telemetry = telemetry or OpsTelemetry(Metrics())
-    intake = intake or service_intake(client, limits)
+    intake = intake or service_intake(client, limits, name, telemetry)
     routes: list[BaseRoute] = [
         _execute_route(intake, work, limits),
         _cancel_route(client),
