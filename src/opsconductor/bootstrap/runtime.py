@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from opsconductor.model.errors import OpsError
 from opsconductor.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -60,8 +61,11 @@ class LocalRuntime:
         """Routes as of now."""
         return self.live_router().current()
 
-    async def conductor(self) -> Conductor:
-        """The server that the settings name, else the one on this machine, else this process."""
+    async def conductor(self, *, server_only: bool = False) -> Conductor:
+        """The server that the settings name, else the one on this machine, else this process.
+
+        Raises OpsError(`service_unreachable`) instead of the last with `server_only`.
+        """
         settings = self.settings
         if settings.url:
             from opsconductor.interfaces.remote import RemoteConductor
@@ -79,6 +83,9 @@ class LocalRuntime:
 
                 token = load_service_token(settings.state_dir, settings.service_token)
                 return RemoteConductor("http://localhost", f"Bearer {token}", unix_socket=socket)
+        if server_only:
+            message = "no server runs on this machine; start one with `opsconductor up`, or set OPSCONDUCTOR_URL"
+            raise OpsError("service_unreachable", message)
         self._configure_logs()
         return await self.embedded(person_present=True)
 

@@ -102,8 +102,11 @@ class Runtime(Protocol):
         """Where each tool's steps go."""
         ...
 
-    async def conductor(self) -> Conductor:
-        """The server named by the settings, else the one that runs on this machine, else this process."""
+    async def conductor(self, *, server_only: bool = False) -> Conductor:
+        """The server named by the settings, else the one that runs on this machine, else this process.
+
+        Raises OpsError(`service_unreachable`) instead of the last with `server_only`.
+        """
         ...
 
     def serve_all(self, host: str, port: int) -> None:

@@ -17,7 +17,7 @@ from opsconductor.interfaces.ports import Conductor, ListQuery, Runtime
 T = TypeVar("T")
 
 
-def with_conductor(runtime: Runtime, action: Callable[[Conductor], Awaitable[T]]) -> T:
+def with_conductor(runtime: Runtime, action: Callable[[Conductor], Awaitable[T]], *, server_only: bool = False) -> T:
     """Open the conductor, do one thing, close it.
 
     SIGINT, SIGTERM and a closed terminal cancel what is done, wait for its end, and raise KeyboardInterrupt.
@@ -28,7 +28,7 @@ def with_conductor(runtime: Runtime, action: Callable[[Conductor], Awaitable[T]]
         assert task is not None  # noqa: S101 - a coroutine of asyncio.run is one
         for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        conductor = await runtime.conductor()
+        conductor = await runtime.conductor(server_only=server_only)
         try:
             return await action(conductor)
         finally:

@@ -78,7 +78,7 @@ def run(runtime: Runtime, plan: str, pairs: tuple[str, ...], dry_run: bool, deta
     if dry_run:
         return _explain(runtime, submission, as_json=as_json)
     if detach:
-        execution_id = with_conductor(runtime, lambda conductor: conductor.submit(submission))
+        execution_id = with_conductor(runtime, lambda conductor: conductor.submit(submission), server_only=True)
         if as_json:
             print_json({"execution_id": execution_id, "status": "queued"})
         else:
