@@ -11,7 +11,7 @@ from opsconductor.model.errors import OpsError
 from opsconductor.model.outcome import PlanRequest, StepRequest
 from opsconductor.model.target import Target
 from opsconductor.security.egress import EgressGate, parse_policy
-from opsconductor.services.kit.handlers import HandlerRegistry
+from opsconductor.services.kit.handlers import GuardRegistry, HandlerRegistry
 from opsconductor.services.kit.inbox import Inbox
 from opsconductor.services.kit.limits import limits_from
 from opsconductor.services.kit.parsing import Parser
@@ -69,6 +69,7 @@ class ServiceFactory:
             resolver=resolver,
             parsers=self.parsers(name),
             setting_present=self._has_setting,
+            guards=self.guards(name),
         )
 
     def _has_setting(self, name: str) -> bool:
@@ -107,6 +108,14 @@ class ServiceFactory:
         if self._store is not None:
             await self._store.close()
             self._store = None
+
+    def guards(self, name: str) -> GuardRegistry:
+        """The policies by which a service judges inputs of operations that ask for it."""
+        if name == AUTOMATION:
+            from opsconductor.services.automation.guards import egress_guard
+
+            return {"egress": egress_guard(self.egress)}
+        return {}
 
     def parsers(self, name: str) -> Mapping[str, Parser]:
         """The parsers a service has besides those of the kit and of jc."""

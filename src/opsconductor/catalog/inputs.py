@@ -65,6 +65,7 @@ def _resolve_names(
 ) -> tuple[dict[str, Any], list[Problem]]:
     known = {alias: key for key, spec in definition.inputs.items() for alias in (*spec.aliases, key)}
     used, values, problems = used_inputs(definition, operation), dict[str, Any](), list[Problem]()
+    offered = ", ".join(sorted(name for name in used if definition.inputs[name].source == "caller")) or "none"
     for key, value in given.items():
         target = known.get(key) or known.get(canonical(key))
         if target is None:
@@ -73,10 +74,13 @@ def _resolve_names(
                 Problem(
                     code="input_unknown",
                     field=f"inputs.{key}",
-                    message=f"{definition.tool_name} has no input {key!r}; it has {', '.join(sorted(used)) or 'none'}",
+                    message=f"{definition.tool_name} has no input {key!r}; it has {offered}",
                     suggestion=near[0] if near else None,
                 )
             )
+        elif definition.inputs[target].source == "guard":
+            message = f"{key!r} of {definition.tool_name} is set by the service; leave it out"
+            problems.append(Problem(code="input_unknown", field=f"inputs.{key}", message=message))
         elif target not in used:
             fitting = [op for op, body in definition.operations.items() if target in used_inputs(definition, body)]
             hint = f"; it belongs to {', '.join(fitting)}" if fitting else ""

@@ -166,6 +166,9 @@ def _check_operation(
         findings.extend(_check_texts(tool, operation, path))
     if operation.probe or operation.dry_run or operation.undo:
         findings.extend(_check_links(tool, operation, path))
+    for guarded in operation.guards:
+        if guarded not in tool.inputs:
+            findings.append(_unknown((*path, "guards", guarded), "input", guarded, tool.inputs))
     for key, names in (("uses", operation.uses), ("required", operation.required)):
         for index, used in enumerate(names):
             if used not in tool.inputs:

@@ -39,7 +39,10 @@ InputType = Literal["string", "integer", "number", "boolean", "array", "object"]
 
 
 class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One typed input. Lengths are in characters (string) or entries (array); numbers in `unit`."""
+    """One typed input. Lengths are in characters (string) or entries (array); numbers in `unit`.
+
+    `source: guard` is an input that a guard of the operation sets; callers may not.
+    """
 
     type: InputType
     description: Text
@@ -59,6 +62,7 @@ class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     examples: tuple[Any, ...] = ()
     allow_leading_dash: bool = False
     multiline: bool = False
+    source: Literal["caller", "guard"] = "caller"
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -78,7 +82,10 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing a tool does. Exactly one of `argv`, `handler`, unless `not_executable` says what is missing."""
+    """One thing a tool does. Exactly one of `argv`, `handler`, unless `not_executable` says what is missing.
+
+    `guards` names, for an input, the policy of the service that judges it before anything starts.
+    """
 
     effect: Effect
     description: str = ""
@@ -88,6 +95,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     not_executable: Text | None = None
     stdin: str | None = None
     env: dict[str, str] = {}
+    guards: dict[Identifier, Identifier] = {}
     uses: tuple[Identifier, ...] = ()
     required: tuple[Identifier, ...] = ()
     runs_on: Placement | None = None

@@ -35,7 +35,7 @@ DNS_ZONE = [
 
 
 async def _run(tool: str, operation: str | None = None, **inputs: Any) -> StepResult:
-    async with service() as bench:
+    async with service(OPSCONDUCTOR_EGRESS_ALLOW="127.0.0.1") as bench:
         return await bench.run(tool, operation, inputs)
 
 
@@ -446,6 +446,34 @@ async def test_curl_token_reaches_the_server_and_no_argument_list(web: _Seen, me
 )
 async def test_curl_refuses_files_other_protocols_and_header_tricks(inputs: dict[str, Any]) -> None:
     assert await _refused("curl", "get", **inputs) in ("input_invalid", "option_like_argument")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/",
+        "http://0/",
+        "http://0177.0.0.1/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[2002:a9fe:a9fe::]/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://localhost:1/",
+        "http://10.0.0.1/",
+    ],
+)
+@pytest.mark.parametrize("operation", ["get", "get_following", "head", "post", "delete"])
+async def test_curl_connects_nowhere_that_the_egress_policy_refuses(url: str, operation: str) -> None:
+    async with service() as bench:
+        result = await bench.run("curl", operation, {"url": url})
+    assert result.error is not None
+    assert result.error.code == "destination_not_allowed"
+    assert "argv" not in result.output
+
+
+async def test_curl_goes_to_the_address_that_was_judged_and_callers_cannot_name_another(web: _Seen) -> None:
+    result = await _run("curl", "get", url=web.url)
+    assert "::127.0.0.1:" in result.output["argv"]
+    assert await _refused("curl", "get", url=web.url, connect_to="127.0.0.2") == "input_unknown"
 
 
 async def test_curl_reads_no_configuration_of_the_user(

@@ -130,7 +130,7 @@ def show(runtime: Runtime, tool: str, as_json: bool) -> None:
     table(
         "Inputs",
         ["name", "type", "default", "meaning"],
-        [_input_row(name, spec) for name, spec in definition.inputs.items()],
+        [_input_row(name, spec) for name, spec in definition.inputs.items() if spec.source == "caller"],
     )
     table(
         "Operations",

@@ -28,6 +28,8 @@ def parse_sqlite_rows(text: str) -> list[dict[str, Any]]:
     documents = _documents(text)
     if len(documents) > 1:
         raise ValueError(f"found {len(documents)} results, expected one")
+    if documents and not isinstance(documents[0], list):
+        raise ValueError("the result is not a list of rows")
     return list(documents[0]) if documents else []
 
 

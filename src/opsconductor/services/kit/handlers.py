@@ -56,3 +56,8 @@ Handler = Callable[[StepContext, Mapping[str, Any]], Awaitable[HandlerResult]]
 """Inputs arrive validated and with their defaults."""
 
 HandlerRegistry = Mapping[str, Handler]
+
+Guard = Callable[[Any], Awaitable[Mapping[str, Any]]]
+"""Judges the value of one input before anything starts: gives the inputs that it sets, or raises OpsError."""
+
+GuardRegistry = Mapping[str, Guard]

@@ -21,7 +21,7 @@ from opsconductor.model.outcome import PlanRequest, PlanResponse, StepRequest, S
 from opsconductor.services.kit.artifacts import ArtifactStore
 from opsconductor.services.kit.capabilities import Capabilities
 from opsconductor.services.kit.command_runner import CommandRunner
-from opsconductor.services.kit.handlers import HandlerRegistry
+from opsconductor.services.kit.handlers import GuardRegistry, HandlerRegistry
 from opsconductor.services.kit.inbox import Inbox
 from opsconductor.services.kit.limits import ServiceLimits
 from opsconductor.services.kit.parsing import Parser
@@ -66,6 +66,7 @@ class Service:
         resolver: TargetResolver | None = None,
         parsers: Mapping[str, Parser] | None = None,
         setting_present: Callable[[str], bool] = lambda name: True,
+        guards: GuardRegistry | None = None,
     ) -> None:
         """`environment` is what every command gets (`settings.child_environment`).
 
@@ -101,6 +102,7 @@ class Service:
             limits=self.limits,
             work_dir=work_dir,
             timestamp=self._timestamp,
+            guards=guards,
         )
         self._plans = PlanRunner(
             steps, service=name, max_concurrent_steps=self.limits.max_concurrent_steps, timestamp=self._timestamp
@@ -175,18 +177,30 @@ class Service:
 
     async def _apart_from_caller(self, run: PlanRun, claim: Claim) -> PlanResponse:
         """Work in a task of its own, so that a caller who goes away does not tear the recording apart."""
-        task = asyncio.create_task(self._answered(run, claim))
+        ended = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._answered(run, claim, ended))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
-            return await asyncio.shield(task)
+            await ended
         except asyncio.CancelledError:
             run.active.cancel()
             await asyncio.gather(task, return_exceptions=True)
             raise
+        return await task
 
-    async def _answered(self, run: PlanRun, claim: Claim) -> PlanResponse:
-        """The recorded answer, or the one that the work makes now. What runs can be cancelled from here on."""
+    async def _answered(self, run: PlanRun, claim: Claim, ended: asyncio.Future[None]) -> PlanResponse:
+        """The recorded answer, or the one that the work makes now. What runs can be cancelled from here on.
+
+        `ended` is set at the very end: who waits for it runs one turn of the loop earlier than who waits for the task.
+        """
+        try:
+            return await self._admitted(run, claim)
+        finally:
+            if not ended.done():
+                ended.set_result(None)
+
+    async def _admitted(self, run: PlanRun, claim: Claim) -> PlanResponse:
         active = self._running.setdefault(run.request.execution_id, set())
         active.add(run.active)
         try:

@@ -23,7 +23,7 @@ from opsconductor.model.target import Target
 from opsconductor.security.redaction import Redactor
 from opsconductor.services.kit.command_runner import CommandRunner
 from opsconductor.services.kit.handler_runner import run_handler
-from opsconductor.services.kit.handlers import Handler, HandlerRegistry, StepContext
+from opsconductor.services.kit.handlers import GuardRegistry, Handler, HandlerRegistry, StepContext
 from opsconductor.services.kit.limits import ServiceLimits
 from opsconductor.services.kit.outcomes import Outcome, outcome_of_error
 from opsconductor.services.kit.plain_json import plain_error
@@ -90,8 +90,10 @@ class StepRunner:
         limits: ServiceLimits,
         work_dir: Path,
         timestamp: Callable[[], str],
+        guards: GuardRegistry | None = None,
     ) -> None:
         self._service = service
+        self._guards = guards or {}
         self._handlers = handlers
         self._commands = commands
         self._resolver = resolver
@@ -138,6 +140,7 @@ class StepRunner:
         placed = await self._place(run, selected, limit_s)
         attempt.target = placed.target
         inputs = check_inputs(definition, selected.operation_name, placed.inputs, self._limits.inputs)
+        inputs |= await self._guarded(selected, inputs)
         output = StepOutput(
             run.events,
             run.index,
@@ -152,6 +155,18 @@ class StepRunner:
             return await self._execute(context, inputs, attempt.redactor, output)
         finally:
             output.flush()
+
+    async def _guarded(self, selected: Selected, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What the operation's guards set. Raises what they refuse with; an absent guard is never passed over."""
+        found: dict[str, Any] = {}
+        for name, wanted in selected.operation.guards.items():
+            guard = self._guards.get(wanted)
+            if guard is None:
+                message = f"{selected.definition.tool_name} needs the guard {wanted!r}, which {self._service} lacks"
+                raise OpsError("tool_not_executable", message, tool=selected.definition.tool_name, guard=wanted)
+            if inputs.get(name) is not None:
+                found |= await guard(inputs[name])
+        return found
 
     async def _place(self, run: StepRun, selected: Selected, limit_s: float) -> Placed:
         try:
