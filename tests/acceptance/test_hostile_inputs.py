@@ -54,7 +54,7 @@ def hostile(*kinds: str) -> list[Hostile]:
     return [one for one in found if one.kind in kinds]
 
 
-def by_id(*kinds: str) -> Any:
+def by_id(*kinds: str) -> pytest.MarkDecorator:
     """A parameter for each input of these kinds."""
     return pytest.mark.parametrize("bad", hostile(*kinds), ids=lambda bad: bad.id)
 
@@ -295,7 +295,7 @@ def test_a_terminal_shows_output_and_does_not_obey_it(home: Home, bad: Hostile, 
         assert value not in shown and "\\x1b]" in shown
     piped = home.run("exec", "cat", f"paths={payload}", "--json")
     assert piped.json["step_results"][0]["output"]["stdout"] == value + "\n", "what is recorded is what was printed"
-    plan = {"name": "say", "steps": [{"id": "s", "tool": "cat", "inputs": {"paths": [str(payload)]}}]}
+    plan: dict[str, Any] = {"name": "say", "steps": [{"id": "s", "tool": "cat", "inputs": {"paths": [str(payload)]}}]}
     plan["outputs"] = {"shown": "{{ steps.s.output.stdout }}"}
     words = home.run("run", "-", stdin=json.dumps(plan).encode())
     assert "\x1b" not in words.out + words.err and words.code == 0, words
@@ -339,8 +339,8 @@ def test_requests_that_are_no_requests_are_refused_and_the_server_lives(home: Ho
                 method: dict[str, Any] = {"body": {}} if path.endswith("cancel") else {}
                 status, answer = http(server.url, path.format(quote(name, safe="")), token=home.token, **method)
                 assert status in (404, 405) and b"root:" not in answer, (bad.id, path, status)
-            body = {"execution_id": name, "plan": {"steps": [{"tool": "uname"}]}}
-            status, answer = http(server.url, "/execute-plan", body, token=home.token)
+            wanted = {"execution_id": name, "plan": {"steps": [{"tool": "uname"}]}}
+            status, answer = http(server.url, "/execute-plan", wanted, token=home.token)
             assert (status, json.loads(answer)["code"]) == (422, "request_invalid"), (bad.id, answer)
         status, answer = http(server.url, "/api/v1/executions?user=admin")
         assert status == 401
