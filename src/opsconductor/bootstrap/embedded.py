@@ -80,7 +80,7 @@ class EmbeddedConductor:
                 answer_grace_s=settings.answer_grace_s,
             ),
             receiver_host=self._receivers if with_receivers else None,
-            redact=redactor.data,
+            redact=redactor.data if redactor else lambda value: value,
             deny_fallback=settings.routing_fallback == "deny",
             default_target=settings.default_target,
         )

@@ -23,6 +23,7 @@ from opsconductor.engine.ports import EventSink, Journal, Now, ReceiverHost, Tel
 from opsconductor.engine.progress import EngineLimits, Progress
 from opsconductor.engine.records import CancelRequested, Dispatched, Finished, Owner, Record, Started, StepFinished
 from opsconductor.engine.results import count, first_trouble, is_bad, not_sent, overall
+from opsconductor.engine.running_steps import RunningSteps, StepTask
 from opsconductor.engine.scheduler import Schedule
 from opsconductor.engine.scope import Scope
 from opsconductor.engine.step_run import StepRunner
@@ -118,14 +119,13 @@ class Coordinator:
         The results that come last are not on record then: they share a commit with the end.
         """
         runner = self._step_runner(timeout_s)
-        running: dict[asyncio.Task[StepResult], int] = {}
+        running = RunningSteps()
         while True:
             await self._start_ready(runner, running)
             if not running:
                 return
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                self._settle(self._outcome(running.pop(task), task))
+            for index, task in await running.ended():
+                self._settle(self._outcome(index, task))
 
     def _step_runner(self, timeout_s: float) -> StepRunner:
         return StepRunner(
@@ -142,7 +142,7 @@ class Coordinator:
             ends_at=self._now() + timedelta(seconds=timeout_s),
         )
 
-    async def _start_ready(self, runner: StepRunner, running: dict[asyncio.Task[StepResult], int]) -> None:
+    async def _start_ready(self, runner: StepRunner, running: RunningSteps) -> None:
         """Start what may start now. The results at hand and what is to be sent next share one commit."""
         dispatches: list[Dispatch] = []
         others: list[int] = []
@@ -161,12 +161,12 @@ class Coordinator:
         for dispatch in dispatches:
             index = dispatch.call.step_index
             if error is None:
-                running[asyncio.ensure_future(runner.send(dispatch))] = index
+                running.start(index, runner.send(dispatch))
             else:
                 runner.drop()
                 self._settle(self._not_sent(index, StepStatus.FAILED, error))
         for index in others:
-            running[asyncio.ensure_future(runner.run(index))] = index
+            running.start(index, runner.run(index))
 
     async def _begin(self, runner: StepRunner, index: int) -> StepResult | Dispatch | None:
         try:
@@ -175,7 +175,7 @@ class Coordinator:
             defect = OpsError("internal_error", f"preparing the step failed: {type(error).__name__}: {error}")
             return self._not_sent(index, StepStatus.FAILED, defect)
 
-    def _outcome(self, index: int, task: asyncio.Task[StepResult]) -> StepResult:
+    def _outcome(self, index: int, task: StepTask) -> StepResult:
         """The result of a step that ended, also when what ran it did not end well."""
         try:
             return task.result()
@@ -289,7 +289,7 @@ class Coordinator:
         return outputs, errors
 
     def _publish(self, event: str, index: int, *, result: StepResult | None = None) -> None:
-        if self._calls.on_event is None:
+        if not self._calls.listens:
             return
         step = self._plan.steps[index]
         at = to_rfc3339(self._now())

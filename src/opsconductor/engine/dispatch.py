@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -90,6 +90,11 @@ class Watch(Protocol):
         """The call began. Cancelling it means that nobody waits for the answer any longer."""
         ...
 
+    @property
+    def listens(self) -> bool:
+        """Whether anybody wants to see events; output that nobody sees need not be told."""
+        ...
+
     def emit(self, event: Event) -> None:
         """Something to show happened."""
         ...
@@ -160,14 +165,19 @@ class Dispatcher:
     async def _answer(self, request: PlanRequest, call: Call, decision: Decision, watch: Watch) -> PlanResponse:
         """The service's answer, waited for until the deadline and the grace have passed, or nobody wants it."""
         client = self._client_for(decision.service, decision.url)
-        forward = _forwarder(call, request.execution_id, watch.emit)
-        task = asyncio.ensure_future(client.execute_plan(request, on_event=forward))
+        forward = _forwarder(call, request.execution_id, watch.emit) if watch.listens else None
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+        task = loop.create_task(_ending(client.execute_plan(request, on_event=forward), over))
         watch.called(client, task)
         remaining_s = max((call.deadline_at - self._now()).total_seconds(), 0.0)
         patience_s = remaining_s + self._answer_grace_s * _PATIENCE
+        timer = loop.call_later(patience_s, _end, over)
+        task.add_done_callback(lambda _task: _end(over))  # also when it was cancelled before it began
         try:
-            await asyncio.wait({task}, timeout=patience_s)
+            await over
         finally:
+            timer.cancel()
             late = not task.done()
             task.cancel()
         if late:
@@ -250,6 +260,19 @@ class Dispatcher:
             effect=None if operation is None else str(operation.effect),
             idempotent=None if operation is None else operation.is_idempotent,
         )
+
+
+async def _ending(work: Awaitable[PlanResponse], over: asyncio.Future[None]) -> PlanResponse:
+    """`work`, setting `over` at its end: who waits for that runs a turn of the loop before who waits for a task."""
+    try:
+        return await work
+    finally:
+        _end(over)
+
+
+def _end(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 def _plan_request(origin: Origin, call: Call, dispatch_id: str) -> PlanRequest:

@@ -33,6 +33,11 @@ class OpenCalls:
         self._calls[call] = client
         call.add_done_callback(lambda done: self._calls.pop(done, None))
 
+    @property
+    def listens(self) -> bool:
+        """Whether anybody wants to see events."""
+        return self.on_event is not None
+
     def emit(self, event: Event) -> None:
         """Show an event to whoever listens."""
         if self.on_event is not None:

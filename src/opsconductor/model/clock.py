@@ -9,7 +9,8 @@ def to_rfc3339(moment: datetime) -> str:
     """An aware time as `2026-01-02T03:04:05.678901Z`. Raises ValueError for naive times."""
     if moment.tzinfo is None:
         raise ValueError("a naive time has no meaning here; pass an aware one")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[:-6] + "Z"  # without the offset, which is +00:00
 
 
 def from_rfc3339(text: str) -> datetime:

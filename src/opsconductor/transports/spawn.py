@@ -7,6 +7,7 @@ no change of user and no limits that is vfork(2), whose cost does not grow with 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import pwd
 import resource
@@ -46,10 +47,10 @@ def find_program(name: str, path: str, cwd: Path | None) -> str:
     else:
         candidates = [f"{folder}/{name}" for folder in path.split(":") if folder.startswith("/")]
         where = f"it is in none of the folders of PATH ({path})"
-    files = [candidate for candidate in candidates if os.path.isfile(candidate)]  # noqa: PTH113 - one stat, no object
-    for file in files:
-        if os.access(file, os.X_OK):
+    for file in candidates:
+        if os.access(file, os.X_OK) and os.path.isfile(file):  # noqa: PTH113 - one stat, no object
             return file
+    files = [candidate for candidate in candidates if os.path.isfile(candidate)]  # noqa: PTH113
     if files:
         raise _refused(name, f"{files[0]} is not executable for this user: chmod +x it, or name another program")
     raise OpsError(
@@ -79,7 +80,7 @@ def _start(request: CommandRequest, program: str, options: dict[str, Any]) -> St
     ours: list[int] = []
     theirs: list[int] = []
     try:
-        stdin = subprocess.DEVNULL if request.stdin is None else _pipe(theirs, ours)[0]
+        stdin = _nothing() if request.stdin is None else _pipe(theirs, ours)[0]
         process = subprocess.Popen(
             request.argv,
             executable=program,
@@ -102,6 +103,12 @@ def _start(request: CommandRequest, program: str, options: dict[str, Any]) -> St
         os.set_blocking(fd, False)
     stdin_fd = -1 if request.stdin is None else ours.pop(0)
     return StartedProcess(process.pid, pidfd, stdin_fd, *ours)
+
+
+@functools.cache
+def _nothing() -> int:
+    """/dev/null to read from, opened once: what subprocess.DEVNULL opens and closes at every start."""
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _pipe(readers: list[int], writers: list[int]) -> tuple[int, int]:

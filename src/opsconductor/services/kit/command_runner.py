@@ -6,6 +6,7 @@ Called by the step runner for operations with an argv. Everything that leaves he
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -146,6 +147,8 @@ class CommandRunner:
         return Outcome(status=status, output=shown, error=error)
 
     def _make_spool_dir(self) -> None:
+        if os.path.isdir(self._spool_dir):  # noqa: PTH112 - once a command: a third of what Path.mkdir takes
+            return
         try:
             self._spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:

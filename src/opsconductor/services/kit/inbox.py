@@ -94,6 +94,7 @@ class Inbox:
         self._running: dict[_Key, Claim] = {}
         self._epochs: OrderedDict[_Key, int] = OrderedDict()
         self._store: InboxStore | None = None
+        self._may_exist = True
         self._queue: list[tuple[Accept | Answer, asyncio.Future[None]]] = []
         self._flusher: asyncio.Task[None] | None = None
         self._purged_at = 0.0
@@ -157,7 +158,10 @@ class Inbox:
 
     def _existing_store(self) -> InboxStore | None:
         """The file, if there is one: a request that needs no disk does not make it."""
-        return self._store if self._store is not None or not self._path.exists() else self._open_store()
+        if self._store is None and self._may_exist:
+            self._may_exist = self._path.exists()  # nobody else makes it: once absent, absent until we need it
+            return self._open_store() if self._may_exist else None
+        return self._store
 
     def _open_store(self) -> InboxStore:
         if self._store is None:

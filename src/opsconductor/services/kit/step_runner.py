@@ -30,7 +30,7 @@ from opsconductor.services.kit.plain_json import plain_error
 from opsconductor.services.kit.secret_inputs import NO_SECRETS, redacted_error, redactor_for
 from opsconductor.services.kit.selection import Catalog, Selected, find_tool, select
 from opsconductor.services.kit.step_events import ExecutionEvents, StepOutput
-from opsconductor.services.kit.targets import Placed, TargetResolver, place
+from opsconductor.services.kit.targets import TargetResolver, place
 
 log = logging.getLogger(__name__)
 _LEAST_TIMEOUT_S = 0.001
@@ -137,7 +137,14 @@ class StepRunner:
         check_env(step.env, self._limits.allowed_env)
         began = time.monotonic()
         limit_s = min(step.timeout_s or selected.operation.timeout_s, self._limits.step_timeout_s, run.remaining_s)
-        placed = await self._place(run, selected, limit_s)
+        placed = await place(
+            selected,
+            step.target,
+            default_target=self._limits.default_target,
+            resolver=self._resolver,
+            tenant_id=run.request.tenant_id,
+            limit_s=limit_s,
+        )
         attempt.target = placed.target
         inputs = check_inputs(definition, selected.operation_name, placed.inputs, self._limits.inputs)
         inputs |= await self._guarded(selected, inputs)
@@ -167,20 +174,6 @@ class StepRunner:
             if inputs.get(name) is not None:
                 found |= await guard(inputs[name])
         return found
-
-    async def _place(self, run: StepRun, selected: Selected, limit_s: float) -> Placed:
-        try:
-            async with asyncio.timeout(limit_s):
-                return await place(
-                    selected,
-                    run.step.target,
-                    default_target=self._limits.default_target,
-                    resolver=self._resolver,
-                    tenant_id=run.request.tenant_id,
-                )
-        except TimeoutError as error:
-            message = f"the target was not resolved within {limit_s:g} s; nothing was started"
-            raise OpsError("target_unreachable", message, timeout_s=limit_s) from error
 
     def _context(
         self, run: StepRun, selected: Selected, target: Target, timeout_s: float, output: StepOutput

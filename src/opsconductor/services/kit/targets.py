@@ -5,6 +5,7 @@ Called by the step runner with the operation's placement; the inventory stands b
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
 import msgspec
@@ -88,10 +89,15 @@ def _refuse_target_of_service_run(selected: Selected, target: str | None) -> Non
         )
 
 
-async def _resolve(name: str, resolver: TargetResolver, tenant_id: str | None) -> Target:
+async def _resolve(name: str, resolver: TargetResolver, tenant_id: str | None, limit_s: float | None) -> Target:
     if name.casefold() in LOCAL_NAMES:
         return LOCAL
-    target = await resolver.resolve(name, tenant_id)
+    try:
+        async with asyncio.timeout(limit_s):
+            target = await resolver.resolve(name, tenant_id)
+    except TimeoutError as error:
+        message = f"the target was not resolved within {limit_s:g} s; nothing was started"
+        raise OpsError("target_unreachable", message, timeout_s=limit_s) from error
     if target.kind is TargetKind.LOCAL or target.connection.get("transport") == "local":
         return target
     raise OpsError(
@@ -109,8 +115,9 @@ async def place(
     default_target: str,
     resolver: TargetResolver,
     tenant_id: str | None = None,
+    limit_s: float | None = None,
 ) -> Placed:
-    """Resolve where the step runs.
+    """Resolve where the step runs, in at most `limit_s` seconds.
 
     Raises OpsError: `target_missing`, `target_unknown`, `transport_unavailable`, `input_invalid`, and `step_invalid`
     for a target of an operation that runs from the service.
@@ -129,4 +136,4 @@ async def place(
             field="target",
         )
     rest = {key: value for key, value in inputs.items() if key not in used} if used else inputs
-    return Placed(target=await _resolve(name, resolver, tenant_id), inputs=rest)
+    return Placed(target=await _resolve(name, resolver, tenant_id, limit_s), inputs=rest)
