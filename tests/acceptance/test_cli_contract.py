@@ -93,6 +93,7 @@ def test_a_json_plan_with_a_byte_order_mark_or_without_is_a_plan(home: Home) -> 
     assert home.run("run", home.plan("bom.json", b"\xef\xbb\xbf" + document.encode())).code in (0, 2)
 
 
+@pytest.mark.slow
 def test_output_in_a_pipe_has_no_escapes(home: Home) -> None:
     plan = home.plan(
         "plain.yaml", "name: plain\nsteps:\n  - {tool: uname}\n  - {tool: cat, inputs: {paths: [/nope]}}\n"
@@ -163,6 +164,7 @@ def test_what_is_not_there_is_one_error(home: Home, arguments: list[str], code: 
     assert result.json["error"]["code"] in (code, "input_invalid"), result
 
 
+@pytest.mark.slow
 def test_a_setting_that_cannot_be_read_names_its_variable(home: Home) -> None:
     for command in (["exec", "uname"], ["tools", "list"], ["route", "df"], ["executions", "list"]):
         result = home.run(*command, "--json", env={"OPSCONDUCTOR_MAX_PLAN_STEPS": "many"})
@@ -179,6 +181,7 @@ def test_a_server_that_is_not_there_is_exit_code_five(home: Home) -> None:
     assert "127.0.0.1:1" in refused(result, "service_unreachable", exit_code=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["garbage", "ftp://x", "http://", "http://[::1", "http://h:99999"])
 def test_a_server_url_that_cannot_be_read_is_usage(home: Home, url: str) -> None:
     refused(home.run("exec", "uname", "--json", env={"OPSCONDUCTOR_URL": url}), "request_invalid")
@@ -210,6 +213,7 @@ def test_a_target_that_nobody_knows_is_an_error_and_runs_nothing(home: Home, tmp
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_a_target_behind_ssh_is_not_run_here_instead(home: Home, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     made = home.run("assets", "create", "hostname=far-1", "type=server", "transport=ssh", "if_exists=update", "--json")
@@ -242,6 +246,7 @@ def test_a_tool_that_runs_from_its_service_takes_no_other_target(home: Home) -> 
 # What runs nothing
 
 
+@pytest.mark.slow
 def test_explain_and_dry_run_show_the_command_and_run_nothing(home: Home, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     plan = home.plan("mark.yaml", f"name: mark\nsteps:\n  - {{id: m, tool: mark, inputs: {{path: {mark}}}}}\n")
@@ -260,6 +265,7 @@ def test_explain_and_dry_run_show_the_command_and_run_nothing(home: Home, tmp_pa
 # Afterwards
 
 
+@pytest.mark.slow
 def test_history_shows_pages_details_and_output(home: Home) -> None:
     ids = [home.run("exec", "uname", "--json").json["execution_id"] for _ in range(3)]
     page = home.run("executions", "list", "--limit", "2", "--json").json

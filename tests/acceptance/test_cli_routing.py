@@ -10,7 +10,8 @@ import pytest
 from tests.acceptance.site import site_tools
 from tests.cli import Home
 
-pytestmark = pytest.mark.timeout(90)
+# Each test starts processes: together too much for the everyday subset.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
 LAB = """
 tool_name: Lab-Robot

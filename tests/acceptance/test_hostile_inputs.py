@@ -241,6 +241,7 @@ def test_what_a_person_passes_arrives_letter_by_letter(home: Home, bad: Hostile,
     assert result.json["step_results"][0]["output"]["stdout"] == value
 
 
+@pytest.mark.slow
 @by_id("template")
 def test_expressions_reach_nothing_but_the_plans_values(home: Home, bad: Hostile, canary: Path) -> None:
     value = bad.value(canary)
@@ -283,6 +284,7 @@ async def test_webhooks_go_nowhere_that_nobody_allowed(bad: Hostile, canary: Pat
 # What people see
 
 
+@pytest.mark.slow
 @by_id("output")
 def test_a_terminal_shows_output_and_does_not_obey_it(home: Home, bad: Hostile, canary: Path) -> None:
     value = bad.value(canary)
