@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,12 +130,16 @@ class LocalRuntime:
 
     def serve_all(self, host: str, port: int) -> None:
         """Run everything on this machine until SIGTERM."""
+        import asyncio
+
         from opsconductor.bootstrap.servers import serve_all
 
         asyncio.run(serve_all(self, host, port))
 
     def serve_one(self, service: str, host: str, port: int) -> None:
         """Run one service, or the gateway, until SIGTERM."""
+        import asyncio
+
         from opsconductor.bootstrap.servers import serve_one
 
         asyncio.run(serve_one(self, service, host, port))

@@ -57,12 +57,22 @@ def print_error(error: OpsError, *, as_json: bool) -> None:
         say(f"  {problem.level}: {problem.render()}")
 
 
-def console() -> Console:
-    """A rich console on stdout; rich itself honours NO_COLOR and leaves colours out of pipes."""
+def console(*, err: bool = False) -> Console:
+    """A rich console on stdout or stderr; rich itself honours NO_COLOR and leaves colours out of pipes."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, soft_wrap=False, width=width, markup=False, emoji=False)
+    width = None if (sys.stderr if err else sys.stdout).isatty() else 120
+    return Console(stderr=err, highlight=False, soft_wrap=False, width=width, markup=False, emoji=False)
+
+
+def show(text: str, style: str = "", *, err: bool = False) -> None:
+    """A line on stdout or stderr: in its style on a terminal, plain in a pipe, which rich is not imported for."""
+    if not (sys.stderr if err else sys.stdout).isatty():
+        click.echo(text, err=err)
+        return
+    from rich.text import Text
+
+    (console(err=True) if err else console()).print(Text(text, style=style))
 
 
 def table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:

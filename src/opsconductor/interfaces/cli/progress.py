@@ -6,6 +6,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
+from opsconductor.interfaces.cli.output import console, safe_text, show
 from opsconductor.interfaces.cli.report import step_line
 from opsconductor.model.outcome import Event
 
@@ -14,10 +15,8 @@ class Progress:
     """Shows events as they come. Use as a context manager."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._status = self._console.status("starting") if sys.stderr.isatty() else None
+        self._console = console(err=True) if sys.stderr.isatty() else None
+        self._status = self._console.status("starting") if self._console else None
         self._running: dict[int, str] = {}
 
     def __enter__(self) -> Self:
@@ -33,15 +32,18 @@ class Progress:
 
     def on_event(self, event: Event) -> None:
         """Show one event."""
-        from rich.text import Text
-
         if event.event == "step.started" and event.step_index is not None:
             self._running[event.step_index] = f"{event.id} ({event.tool})"
         elif event.event == "step.finished" and event.result is not None:
             self._running.pop(event.result.step_index, None)
-            text, colour = step_line(event.result)
-            self._console.print(Text(text, style=colour))
+            self._print(*step_line(event.result))
         if self._status:
-            from opsconductor.interfaces.cli.output import safe_text
-
             self._status.update(safe_text("running " + ", ".join(list(self._running.values())[:4])))
+
+    def _print(self, text: str, colour: str) -> None:
+        if self._console is None:
+            show(text, err=True)
+            return
+        from rich.text import Text
+
+        self._console.print(Text(text, style=colour))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from opsconductor.interfaces.cli.output import console, print_json, safe_text, say, table
+from opsconductor.interfaces.cli.output import print_json, safe_text, say, show, table
 from opsconductor.model.errors import (
     ERRORS,
     EXIT_APPROVAL,
@@ -62,19 +62,16 @@ def step_line(step: StepResult) -> tuple[str, str]:
 
 def show_response(response: PlanResponse) -> None:
     """The result of a plan on stdout: its outputs, then one line that says how it ended."""
-    from rich.text import Text
-
-    out = console()
     outputs = response.outputs or {}
     if outputs:
         width = max(len(name) for name in outputs)
-        out.print(Text("\nFindings", style="bold"))
+        show("\nFindings", "bold")
         for name, value in outputs.items():
             shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
             lines = safe_text(shown).rstrip("\n").split("\n")
-            out.print(Text(f"  {name.replace('_', ' '):<{width}}  {lines[0]}"))
+            show(f"  {name.replace('_', ' '):<{width}}  {lines[0]}")
             for line in lines[1:]:
-                out.print(Text(f"  {'':<{width}}  {line}"))
+                show(f"  {'':<{width}}  {line}")
     counts = response.result
     style = "bold green" if response.status is ExecutionStatus.COMPLETED else "bold red"
     skipped = counts.total_steps - counts.successful_steps - counts.failed_steps
@@ -82,10 +79,10 @@ def show_response(response: PlanResponse) -> None:
     rest += f", {skipped} not run" if skipped else ""
     name = f"{response.plan}: " if response.plan else ""
     ended = f"{response.status} — {counts.successful_steps} of {counts.total_steps} steps completed{rest}"
-    out.print(Text(f"\n{safe_text(name)}{ended}", style=style))
+    show(f"\n{safe_text(name)}{ended}", style)
     if response.error_message:
-        out.print(Text(f"  {safe_text(response.error_message)}"))
-    out.print(Text(f"  opsconductor executions show {response.execution_id}", style="dim"))
+        show(f"  {safe_text(response.error_message)}")
+    show(f"  opsconductor executions show {response.execution_id}", "dim")
 
 
 def show_tool_result(response: PlanResponse) -> None:
