@@ -153,6 +153,10 @@ def test_a_document_that_is_no_plan_is_refused_with_its_place(
         assert f"bad.yaml:{line}" in result.err, result
 
 
+def test_an_endless_plan_is_refused_and_not_read_to_its_end(home: Home) -> None:
+    one_refusal(home.run("run", "/dev/zero", "--json"), "document_too_large")
+
+
 def test_all_errors_of_a_plan_come_at_once(home: Home, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     text = (

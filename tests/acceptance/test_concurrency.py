@@ -209,6 +209,24 @@ def test_an_edited_definition_takes_effect_while_the_server_runs(home: Home, tmp
         assert codes[-1] == 0, codes
 
 
+def test_a_token_that_others_can_read_is_refused_with_the_way_out(home: Home) -> None:
+    assert home.run("exec", "uname").code == 0
+    (home.folder / "service-token").chmod(0o644)
+    result = home.run("exec", "uname", "--json")
+    assert result.code == 1 and "chmod 600" in result.json["error"]["message"], result
+
+
+def test_a_damaged_journal_is_refused_and_left_as_it_is(home: Home) -> None:
+    assert home.run("exec", "uname").code == 0
+    journal = home.folder / "journal.sqlite3"
+    for path in home.folder.glob("journal.sqlite3*"):
+        path.unlink()
+    journal.write_bytes(b"this is no journal" * 500)
+    result = home.run("exec", "uname", "--json")
+    assert (result.code, result.json["error"]["code"]) == (1, "journal_unavailable"), result
+    assert journal.read_bytes() == b"this is no journal" * 500
+
+
 def test_a_repeated_request_does_its_work_once(home: Home, tmp_path: Path) -> None:
     plan = {"steps": [{"id": "m", "tool": "mark", "inputs": {"path": str(tmp_path / "once")}}]}
     body = {"execution_id": str(uuid4()), "plan": plan, "tenant_id": "acme", "actor_id": 7}

@@ -25,11 +25,13 @@ INPUT = click.option(
 )
 
 
-def _submission(plan: str, pairs: tuple[str, ...]) -> Submission:
+def _submission(runtime: Runtime, plan: str, pairs: tuple[str, ...]) -> Submission:
+    enough = runtime.settings.max_document_bytes + 1  # an endless file is refused as too large, not read to its end
     if plan == "-":
-        return Submission(document=sys.stdin.buffer.read(), file="<stdin>", inputs=parse_pairs(pairs))
+        return Submission(document=sys.stdin.buffer.read(enough), file="<stdin>", inputs=parse_pairs(pairs))
     try:
-        return Submission(document=Path(plan).read_bytes(), file=plan, inputs=parse_pairs(pairs))
+        with Path(plan).open("rb") as file:
+            return Submission(document=file.read(enough), file=plan, inputs=parse_pairs(pairs))
     except OSError as error:
         raise click.UsageError(f"the plan {plan!r} cannot be read: {error.strerror}") from error
 
@@ -74,7 +76,7 @@ class Last:
 @click.pass_obj
 def run(runtime: Runtime, plan: str, pairs: tuple[str, ...], dry_run: bool, detach: bool, as_json: bool) -> int:
     """Run the plan in the file PLAN (`-` reads standard input)."""
-    submission = _submission(plan, pairs)
+    submission = _submission(runtime, plan, pairs)
     if dry_run:
         return _explain(runtime, submission, as_json=as_json)
     if detach:
@@ -162,7 +164,7 @@ def _target_input(runtime: Runtime, tool: str, operation: str | None, targets: t
 @click.pass_obj
 def explain(runtime: Runtime, plan: str, pairs: tuple[str, ...], as_json: bool) -> int:
     """Show routes, targets, rendered commands and effects of PLAN; run nothing."""
-    return _explain(runtime, _submission(plan, pairs), as_json=as_json)
+    return _explain(runtime, _submission(runtime, plan, pairs), as_json=as_json)
 
 
 def _explain(runtime: Runtime, submission: Submission, *, as_json: bool) -> int:
