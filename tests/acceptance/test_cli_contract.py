@@ -283,6 +283,14 @@ def test_history_shows_pages_details_and_output(home: Home) -> None:
     assert home.run("executions", "list", "--tool", "uname", "--text", "zz", "--json").json["executions"] == []
 
 
+def test_logs_of_a_loop_are_those_of_its_items(home: Home) -> None:
+    plan = b"steps: [{id: a, tool: cat, for_each: [/etc/passwd, /nope], inputs: {paths: ['{{ item }}']}}]"
+    document = home.run("run", "-", "--json", stdin=plan).json
+    logs = home.run("executions", "logs", document["execution_id"], "--json").json["logs"]
+    assert [(entry["id"], entry["stream"]) for entry in logs] == [("a[0]", "stdout"), ("a[1]", "stderr")]
+    assert "root:" in logs[0]["text"] and "/nope" in logs[1]["text"]
+
+
 def test_history_of_a_fresh_machine_is_empty(tmp_path: Path) -> None:
     fresh = Home(tmp_path / "fresh")
     assert fresh.run("executions", "list", "--json").json == {"executions": [], "next_before_id": None}

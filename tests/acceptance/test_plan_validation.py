@@ -43,6 +43,15 @@ operations:
   do: {description: Does it., effect: read, not_executable: needs a driver that this version does not have}
 """
 
+ROBOT = """
+tool_name: robot
+execution_location: lab-service
+version: "1.0"
+description: Known to its own service alone.
+platform: any
+category: lab
+"""
+
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
@@ -50,6 +59,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     folder.mkdir()
     (folder / "look.yaml").write_text(LOOK)
     (folder / "later.yaml").write_text(LATER)
+    (folder / "robot.yaml").write_text(ROBOT)
     return load_catalog([folder.parent], cache_dir=None)
 
 
@@ -305,6 +315,13 @@ def test_a_tool_that_cannot_run_here_is_warned_about_with_what_is_missing(catalo
     (warning,) = validator(catalog).check(read_plan({"steps": [{"tool": "later"}]}), {})
     assert (warning.level, warning.code) == ("warning", "tool_not_executable")
     assert "needs a driver" in warning.message
+
+
+def test_a_definition_that_declares_no_inputs_leaves_them_to_its_service(catalog: Catalog) -> None:
+    plan = read_plan(b"steps: [{tool: robot, inputs: {angle: 4}}]")
+    (warning,) = validator(catalog).check(plan)
+    assert (warning.code, warning.level) == ("tool_not_executable", "warning")
+    assert "service of your own" in warning.message
 
 
 def test_a_missing_target_is_an_error_unless_the_site_has_a_default(catalog: Catalog) -> None:

@@ -7,9 +7,10 @@ command line and the API. `rebuild` makes the derived tables anew from the journ
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -84,7 +85,8 @@ class History:
         """What the steps printed, in the plan's order; `step` is a step's id or its index. Raises as `show` does."""
         state = await self.show(id_or_prefix)
         chosen = state.steps if step is None else [_named(state, step)]
-        return [_log(one) for one in chosen if one.result is not None or one.output or step is not None]
+        shown = (one for one in chosen if one.result is not None or one.output or step is not None)
+        return [log for one in shown for log in _logs(one)]
 
     async def close(self) -> None:
         """Close the reader."""
@@ -142,11 +144,21 @@ def _named(state: ExecutionState, step: str) -> StepState:
     )
 
 
-def _log(step: StepState) -> StepLog:
+def _logs(step: StepState) -> list[StepLog]:
+    """A step's output; that of a `for_each` is its items', each under the id `step[index]`."""
     kept = step.output if step.result is None else step.result.output
+    items: Any = kept.get("items")
+    if not isinstance(items, list) or not all(
+        isinstance(one, dict) and {"index", "output"} <= one.keys() for one in items
+    ):
+        return [_log(step, step.id, kept)]
+    return [_log(step, f"{step.id}[{one['index']}]", one["output"]) for one in items]
+
+
+def _log(step: StepState, name: str, kept: Mapping[str, Any]) -> StepLog:
     return StepLog(
         step_index=step.step_index,
-        id=step.id,
+        id=name,
         tool=step.tool,
         status=step.status,
         stdout=str(kept.get("stdout") or ""),
