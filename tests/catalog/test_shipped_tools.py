@@ -12,7 +12,7 @@ import pytest
 from opsconductor.bootstrap.clock import IdSource
 from opsconductor.bootstrap.services import SERVICE_NAMES, ServiceFactory
 from opsconductor.model.execution import StepStatus
-from opsconductor.model.tool import Effect, Operation, ToolDefinition
+from opsconductor.model.tool import Effect, Operation, Placement, ToolDefinition
 from opsconductor.services.kit.parsing import known_parser
 from opsconductor.settings import load
 from tests.harness import Bench, service, shipped_catalog
@@ -103,6 +103,12 @@ def test_what_is_said_to_be_proven_is_named_in_the_test_that_proves_it() -> None
         elif entry.executable != "no":
             unproven.append(f"{entry.id}: executable, and nothing proves it")
     assert unproven == []
+
+
+@pytest.mark.parametrize("tool", ["ping", "dig", "host", "nslookup", "traceroute", "curl", "nmap", "psql", "aws"])
+def test_what_only_talks_over_the_network_runs_from_its_service(tool: str) -> None:
+    definition = shipped_catalog().get(tool).definition
+    assert {definition.placement(operation) for operation in definition.operations.values()} == {Placement.SERVICE}
 
 
 def test_inputs_are_designed() -> None:

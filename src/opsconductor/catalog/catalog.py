@@ -156,6 +156,8 @@ class Catalog:
 
 
 def _is_about(problem: Problem, tool: str) -> bool:
+    if problem.code == "definition_duplicate":
+        return bool(problem.found == tool)
     name = (problem.file or "").rpartition("/")[2].rpartition(".")[0]
     return canonical(name) == tool
 

@@ -27,7 +27,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_definition(definition: ToolDefinition) -> list[Finding]:
-    """Everything that would make the tool unusable or unsafe; empty for a good definition."""
+    """Everything that would make the tool unusable or unsafe, and warnings; empty for a good definition."""
     findings = list(_check_tool(definition))
     for name, spec in definition.inputs.items():
         _check_input(spec, name, findings)
@@ -48,7 +48,8 @@ def _unknown(path: Path, what: str, name: str, known: Any) -> Finding:
 
 def _check_tool(definition: ToolDefinition) -> Iterator[Finding]:
     if not definition.operations:
-        yield Finding(("operations",), "the tool has no operation; expected at least one")
+        message = "the tool has no operation; it can be routed, and only a service of your own may know how to run it"
+        yield Finding(("operations",), message, level="warning")
     default = definition.default_operation
     if default is not None and default not in definition.operations:
         yield _unknown(("default_operation",), "operation", default, definition.operations)

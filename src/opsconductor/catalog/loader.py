@@ -84,7 +84,8 @@ def _load_with_places(document: Document, digest: str) -> LoadedFile:
     if definition.id != _stem(file):
         findings.append(_misnamed(definition, file))
     problems = tuple(to_problems(findings, file, document.position)) if findings else ()
-    return LoadedFile(digest=digest, definition=None if problems else definition, problems=problems)
+    broken = any(problem.level == "error" for problem in problems)
+    return LoadedFile(digest=digest, definition=None if broken else definition, problems=problems)
 
 
 def _stem(file: str) -> str:
@@ -93,9 +94,10 @@ def _stem(file: str) -> str:
 
 
 def _misnamed(definition: ToolDefinition, file: str) -> Finding:
+    """Only a warning: a tool is found by its name, never by its file's, and a site may name its files as it likes."""
     wanted = definition.id + PurePath(file).suffix
     message = f"the file of {definition.tool_name!r} is named {PurePath(file).name}, expected {wanted}"
-    return Finding(("tool_name",), message, expected=wanted)
+    return Finding(("tool_name",), message, expected=wanted, level="warning")
 
 
 def _structure_problems(document: Document, error: Exception) -> tuple[Problem, ...]:

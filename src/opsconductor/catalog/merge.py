@@ -77,7 +77,15 @@ def _duplicates(name: str, heads: list[Head]) -> Iterable[Problem]:
     for head in heads:
         others = ", ".join(other.path for other in heads if other is not head)
         message = f"{head.tool_name!r} is also defined in {others}; neither is loaded: rename or remove one ({name})"
-        yield Problem(code="definition_duplicate", message=message, file=head.path, line=1, column=1, field="tool_name")
+        yield Problem(
+            code="definition_duplicate",
+            message=message,
+            file=head.path,
+            line=1,
+            column=1,
+            field="tool_name",
+            found=name,
+        )
 
 
 def _withdrawn(path: str, below: Head) -> Problem:

@@ -130,8 +130,11 @@ class Validator:
     def _executable(self, chosen: Chosen) -> list[Problem]:
         if chosen.operation is not None and chosen.operation.not_executable is None:
             return []
-        reason = chosen.operation.not_executable if chosen.operation else "its definition does not say how to run it"
-        message = f"{chosen.definition.tool_name} cannot be executed: {reason}; the step will fail"
+        name = chosen.definition.tool_name
+        if chosen.operation is None:
+            message = f"{name} has no operations; the step will fail unless a service of your own knows how to run it"
+        else:
+            message = f"{name} cannot be executed: {chosen.operation.not_executable}; the step will fail"
         return [Problem(code="tool_not_executable", message=message, field="tool", level="warning")]
 
     def _inputs(self, step: Step, chosen: Chosen, scope: Mapping[str, Any] | None) -> list[Problem]:
@@ -208,8 +211,10 @@ def _canonical_names(chosen: Chosen, names: Collection[str]) -> set[str]:
 
 
 def _older_inputs(chosen: Chosen, given: Mapping[str, Any]) -> list[Problem]:
-    """Names of a definition that has inputs and no operations."""
+    """Names of a definition that has inputs and no operations. One without inputs says nothing about them."""
     declared = chosen.definition.inputs
+    if not declared:
+        return []
     unknown = [
         Problem(
             code="input_unknown",

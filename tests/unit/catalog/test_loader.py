@@ -79,10 +79,22 @@ def test_broken_files_say_where_and_what_was_expected(text: str | bytes, line: i
     assert any(p.line == line and words in p.message for p in loaded.problems), loaded.problems
 
 
-def test_the_file_must_bear_the_canonical_name() -> None:
-    (problem,) = load(good("Get-Service"), "tools/windows/Get-Service.yaml").problems
-    assert problem.expected == "get_service.yaml"
+def test_a_file_that_bears_another_name_is_loaded_with_a_warning() -> None:
+    loaded = load(good("Get-Service"), "tools/windows/Get-Service.yaml")
+    (problem,) = loaded.problems
+    assert (problem.expected, problem.level) == ("get_service.yaml", "warning")
+    assert loaded.definition is not None
     assert load(good("Get-Service"), "tools/windows/get_service.yaml").problems == ()
+
+
+def test_a_definition_of_the_public_keys_alone_is_loaded_so_that_it_can_be_routed() -> None:
+    text = (
+        "tool_name: robot\nexecution_location: lab-service\nversion: '1'\ndescription: d\nplatform: any\ncategory: c\n"
+    )
+    loaded = load(text, "robot.yaml")
+    assert loaded.definition is not None
+    assert loaded.definition.execution_location == "lab-service"
+    assert [problem.level for problem in loaded.problems] == ["warning"]
 
 
 @pytest.mark.parametrize(
