@@ -106,9 +106,10 @@ def link(previous: bytes, row: Row) -> bytes:
 
 def follow(head: Head, row: Row) -> tuple[Row, Head]:
     """Put `row` behind `head`: the row with its sequence and hash, and the new head."""
-    placed = row._replace(sequence=head.sequence + 1)
-    placed = placed._replace(hash=link(head.hash, placed))
-    return placed, Head(placed.sequence, placed.hash, placed.kind)
+    execution_id, _, at, kind, body, _ = row
+    sequence = head.sequence + 1
+    digest = link(head.hash, Row(execution_id, sequence, at, kind, body))
+    return Row(execution_id, sequence, at, kind, body, digest), Head(sequence, digest, kind)
 
 
 def follow_all(head: Head, rows: Sequence[Row], after: int | None) -> tuple[list[Row], Head]:

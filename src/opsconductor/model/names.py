@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SEPARATORS = re.compile(r"[\s\-_.]+")
 
@@ -12,7 +13,16 @@ def canonical(name: str) -> str:
 
     Total: any text has a canonical form (possibly one that no tool has).
     """
+    return _folded(name) if len(name) <= _LONGEST_REMEMBERED else _fold(name)
+
+
+def _fold(name: str) -> str:
     return _SEPARATORS.sub("_", name.strip()).casefold()
+
+
+_LONGEST_REMEMBERED = 100
+_folded = lru_cache(4096)(_fold)
+"""A step asks for the same few names ten times; what strangers send cannot fill the memory."""
 
 
 # CONTRACTS name one alias of a location; it is folded here so that nobody else needs to know it.

@@ -27,7 +27,7 @@ class Logger:
     """Writes events with fields. `event` is a fixed phrase; what varies goes into fields."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._logger = logging.getLogger(name)
 
     def debug(self, event: str, **fields: Any) -> None:
         """Write for someone who looks for a defect."""
@@ -46,8 +46,10 @@ class Logger:
         self._write(logging.ERROR, event, fields)
 
     def _write(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
         exc_info = fields.pop("exc_info", None)
-        logging.getLogger(self._name).log(level, "%s", event, exc_info=exc_info, extra={_FIELDS: fields})
+        self._logger.log(level, "%s", event, exc_info=exc_info, extra={_FIELDS: fields})
 
 
 def get_logger(name: str) -> Logger:
