@@ -21,6 +21,7 @@ from opsconductor.engine.plan_schema import Places, PlanLimits
 from opsconductor.engine.ports import ReceiverHost
 from opsconductor.engine.process_identity import liveness
 from opsconductor.engine.recovery import settle_orphans
+from opsconductor.engine.secrets import nothing_secret
 from opsconductor.engine.templates import TemplateLimits, Templates
 from opsconductor.engine.validation import Rules, Validator
 from opsconductor.interfaces.ports import EventSink, ListQuery, Submission
@@ -64,7 +65,7 @@ class EmbeddedConductor:
         self._history = History(journal.reader)
         self._templates = Templates(TemplateLimits(fuel=settings.template_fuel))
         self._background: set[asyncio.Task[PlanResponse]] = set()
-        redactor = Redactor(factory.secrets())
+        known = tuple(factory.secrets())
         self._engine = Engine(
             journal=journal,
             client_for=clients.get,
@@ -80,7 +81,7 @@ class EmbeddedConductor:
                 answer_grace_s=settings.answer_grace_s,
             ),
             receiver_host=self._receivers if with_receivers else None,
-            redact=redactor.data if redactor else lambda value: value,
+            redactor_of=lambda secrets: Redactor((*known, *secrets)).data if known or secrets else nothing_secret,
             deny_fallback=settings.routing_fallback == "deny",
             default_target=settings.default_target,
         )

@@ -26,6 +26,7 @@ from opsconductor.engine.results import count, first_trouble, is_bad, not_sent, 
 from opsconductor.engine.running_steps import RunningSteps, StepTask
 from opsconductor.engine.scheduler import Schedule
 from opsconductor.engine.scope import Scope
+from opsconductor.engine.secrets import without_secrets
 from opsconductor.engine.step_run import StepRunner
 from opsconductor.engine.templates import Templates
 from opsconductor.model.clock import to_rfc3339
@@ -199,10 +200,11 @@ class Coordinator:
             self._progress.stop(f"step {step.id} is {result.status}")
 
     def _take(self, result: StepResult) -> None:
-        """Keep a terminal result; nobody sees it before it is on record."""
-        self._results[result.step_index] = result
+        """Keep a terminal result; nobody sees it before it is on record. Later steps get it as it is, others masked."""
         self._scope.add(result)
-        self._ended.append(result)
+        shown = without_secrets(result, self._origin.redact)
+        self._results[result.step_index] = shown
+        self._ended.append(shown)
 
     async def _commit(self, dispatches: Sequence[Dispatched] = (), *, end: Finished | None = None) -> Entered:
         """Record what happened and what is to be sent, and only then show the results."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -27,13 +27,13 @@ from opsconductor.engine.resolution import (
     target_name,
     without_credentials,
 )
+from opsconductor.engine.secrets import Redact, mask, nothing_secret, secret_inputs
 from opsconductor.model.clock import to_rfc3339
 from opsconductor.model.errors import ErrorInfo, OpsError, Retry
 from opsconductor.model.execution import StepStatus, is_terminal
 from opsconductor.model.outcome import Event, PlanRequest, PlanResponse, StepRequest, StepResult
 from opsconductor.model.tool import Effect
 
-MASK = "***"
 _NOT_STARTED = frozenset({"service_unreachable", "service_not_ready"})
 _PATIENCE = 1.2
 """The client gives up after the grace and says exactly why; who waits for it waits a little longer."""
@@ -50,6 +50,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     actor_id: str | int | None = None
     plan_name: str = ""
     epoch: int = 0
+    redact: Redact = nothing_secret
+    """Masks this execution's secrets in what is recorded."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,13 +115,12 @@ class Dispatcher:
         telemetry: Telemetry,
         now: Now,
         new_id: NewId,
-        redact: Callable[[Any], Any],
         answer_grace_s: float,
         deny_fallback: bool = False,
         default_target: str = "",
     ) -> None:
         self._journal, self._client_for, self._router, self._catalog = journal, client_for, router, catalog
-        self._telemetry, self._now, self._new_id, self._redact = telemetry, now, new_id, redact
+        self._telemetry, self._now, self._new_id = telemetry, now, new_id
         self._answer_grace_s, self._deny_fallback, self._default_target = answer_grace_s, deny_fallback, default_target
 
     async def dispatch(self, origin: Origin, call: Call, *, watch: Watch) -> StepResult:
@@ -147,7 +148,7 @@ class Dispatcher:
             return self._ended(call, decision, StepStatus.FAILED, OpsError("routing_denied", message).to_info())
         chosen = self._chosen(call.request)
         request = _plan_request(origin, call, self._new_id())
-        record = self._record(request, call, decision, chosen)
+        record = self._record(request, call, decision, chosen, origin.redact)
         return Dispatch(call=call, decision=decision, chosen=chosen, request=request, record=record)
 
     async def send(self, dispatch: Dispatch, *, watch: Watch) -> StepResult:
@@ -236,7 +237,9 @@ class Dispatcher:
         except OpsError:
             return None
 
-    def _record(self, request: PlanRequest, call: Call, decision: Decision, chosen: Chosen | None) -> Dispatched:
+    def _record(
+        self, request: PlanRequest, call: Call, decision: Decision, chosen: Chosen | None, redact: Redact
+    ) -> Dispatched:
         step, operation = call.request, chosen.operation if chosen else None
         target = None
         if chosen is not None and chosen.runs_on_target:
@@ -254,7 +257,7 @@ class Dispatcher:
             epoch=request.epoch,
             request_sha256=hashlib.sha256(msgspec.json.encode(step)).hexdigest(),
             deadline_at=request.deadline_at,
-            request=self._redact(shown),
+            request=redact(shown),
             operation=chosen.operation_name if chosen else step.operation,
             target=target,
             effect=None if operation is None else str(operation.effect),
@@ -318,19 +321,6 @@ def _verdict(error: OpsError, chosen: Chosen | None) -> tuple[StepStatus, ErrorI
     message = f"{doubt}: {error.message}; look at the target before running it again"
     info = OpsError("outcome_unknown", message, **{**error.context, "cause": error.code}).to_info()
     return StepStatus.OUTCOME_UNKNOWN, info
-
-
-def secret_inputs(chosen: Chosen | None) -> frozenset[str]:
-    """Names and aliases of a tool's secret inputs."""
-    if chosen is None:
-        return frozenset()
-    specs = chosen.definition.inputs.items()
-    return frozenset(name for key, spec in specs if spec.secret for name in (key, *spec.aliases))
-
-
-def mask(inputs: Mapping[str, Any], secret: frozenset[str]) -> dict[str, Any]:
-    """`inputs` with the values of secret ones replaced."""
-    return {name: MASK if name in secret else value for name, value in inputs.items()}
 
 
 def deadline(now: datetime, timeout_s: float | None, latest: datetime) -> datetime:

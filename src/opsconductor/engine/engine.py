@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from opsconductor.engine.coordinator import AcceptedExecution, Coordinator, EngineLimits
-from opsconductor.engine.dispatch import MASK, Dispatcher, Origin, mask, secret_inputs
+from opsconductor.engine.dispatch import Dispatcher, Origin
 from opsconductor.engine.plan_inputs import bind_inputs
 from opsconductor.engine.ports import ClientFor, EventSink, Journal, NewId, Now, ReceiverHost, Telemetry
 from opsconductor.engine.process_identity import this_process
 from opsconductor.engine.records import Accepted, Owner, PlannedStep, write
-from opsconductor.engine.resolution import Catalog, Router, choose
+from opsconductor.engine.resolution import Catalog, Chosen, Router, choose
+from opsconductor.engine.secrets import MASK, RedactorOf, mask, no_redactor, secret_inputs, secret_texts
 from opsconductor.engine.templates import Templates
 from opsconductor.engine.validation import Validator
 from opsconductor.model.errors import OpsError
@@ -39,16 +40,17 @@ class Engine:
         limits: EngineLimits = EngineLimits(),  # noqa: B008 - frozen
         validator: Callable[[], Validator] | None = None,
         receiver_host: Callable[[], ReceiverHost] | None = None,
-        redact: Callable[[Any], Any] = lambda value: value,
+        redactor_of: RedactorOf = no_redactor,
         deny_fallback: bool = False,
         default_target: str = "",
         owner: Owner | None = None,
     ) -> None:
         """`catalog` and `validator` are asked for each time: definitions may be reloaded. `receiver_host` is absent on
-        servers, which refuse plans with receivers. `redact` masks known secrets in what is journaled.
+        servers, which refuse plans with receivers. `redactor_of` masks an execution's secrets in what is
+        journaled.
         """
         self._journal, self._catalog, self._telemetry = journal, catalog, telemetry
-        self._now, self._new_id, self._limits, self._redact = now, new_id, limits, redact
+        self._now, self._new_id, self._limits, self._redactor_of = now, new_id, limits, redactor_of
         self._templates = templates or Templates()
         self._validator, self._receiver_host = validator, receiver_host
         self._owner = owner or this_process()
@@ -61,7 +63,6 @@ class Engine:
             telemetry=telemetry,
             now=now,
             new_id=new_id,
-            redact=redact,
             answer_grace_s=limits.answer_grace_s,
             deny_fallback=deny_fallback,
             default_target=default_target,
@@ -90,14 +91,19 @@ class Engine:
                 "receivers live on the machine that runs the plan; a server does not start them; use `run` without one"
             )
             raise OpsError("plan_feature_unsupported", message, field="receivers")
+        redact = self._redactor_of(secret_texts(plan, bound, self._chosen))
         origin = Origin(
-            execution_id=execution_id or self._new_id(), tenant_id=tenant_id, actor_id=actor_id, plan_name=plan.name
+            execution_id=execution_id or self._new_id(),
+            tenant_id=tenant_id,
+            actor_id=actor_id,
+            plan_name=plan.name,
+            redact=redact,
         )
         record = Accepted(
-            plan=self._redact(self._shown(plan)),
+            plan=redact(self._shown(plan)),
             plan_name=plan.name,
             steps=tuple(PlannedStep(id=step.id, tool=step.tool) for step in plan.steps),
-            inputs=self._redact({name: _masked(plan, name, value) for name, value in bound.items()}),
+            inputs=redact({name: _masked(plan, name, value) for name, value in bound.items()}),
             tenant_id=tenant_id,
             actor_id=actor_id,
             source=plan.source,
@@ -175,18 +181,19 @@ class Engine:
         """The plan as plain data without the values of secret inputs."""
         shown: dict[str, Any] = msgspec.to_builtins(plan)
         for step, raw in zip(plan.steps, shown["steps"], strict=True):
-            entry = self._catalog().find(step.tool)
-            if entry is None or not step.inputs:
-                continue
-            try:
-                secret = secret_inputs(choose(entry.definition, step.operation))
-            except OpsError:
-                continue
-            raw["inputs"] = mask(raw["inputs"], secret)
+            if step.inputs:
+                raw["inputs"] = mask(raw["inputs"], secret_inputs(self._chosen(step.tool, step.operation)))
         for name, declared in plan.inputs.items():
             if declared.secret and declared.default is not msgspec.UNSET:
                 shown["inputs"][name]["default"] = MASK
         return shown
+
+    def _chosen(self, tool: str, operation: str | None) -> Chosen | None:
+        entry = self._catalog().find(tool)
+        try:
+            return None if entry is None else choose(entry.definition, operation)
+        except OpsError:
+            return None
 
 
 def _masked(plan: Plan, name: str, value: Any) -> Any:

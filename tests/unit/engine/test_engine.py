@@ -253,6 +253,21 @@ async def test_secret_inputs_are_not_journaled() -> None:
     assert [request.steps[0].inputs["password"] for request in bench.service.requests] == ["hunter2", "hunter4"]
 
 
+async def test_a_secret_that_is_put_where_none_is_declared_is_not_recorded_and_still_reaches_later_steps() -> None:
+    bench = Bench()
+    plan = steps(
+        {"id": "a", "tool": "look", "inputs": {"value": "key={{ inputs.key }}"}},
+        {"id": "b", "tool": "look", "inputs": {"value": "{{ steps.a.output.data.value }}"}},
+        {"id": "c", "tool": "change", "inputs": {"PassWord": "hunter5", "value": "not hunter5"}},
+        inputs={"key": {"secret": True}},
+    )
+    response = await bench.run(plan, {"key": "hunter4"})
+    recorded = msgspec.json.encode(list(await bench.journal.read(response.execution_id)))
+    assert b"hunter" not in recorded and b"hunter" not in msgspec.json.encode(response)
+    given = [request.steps[0].inputs["value"] for request in bench.service.requests]
+    assert given == ["key=hunter4", "key=hunter4", "not hunter5"]
+
+
 @pytest.mark.parametrize(
     ("code", "tool", "expected"),
     [

@@ -5,33 +5,18 @@ The redactor made of them masks everything that leaves the step. Called by the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from opsconductor.engine.secrets import texts_of
 from opsconductor.model.errors import ErrorInfo
 from opsconductor.model.names import canonical
 from opsconductor.model.tool import ToolDefinition
 from opsconductor.security.redaction import Redactor
 
 NO_SECRETS = Redactor(())
-
-
-def _texts(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case bool() | None:
-            return
-        case int() | float():
-            yield str(value)
-        case Mapping():
-            for entry in value.values():
-                yield from _texts(entry)
-        case list() | tuple():
-            for entry in value:
-                yield from _texts(entry)
 
 
 def _secret_names(definition: ToolDefinition) -> Iterable[str]:
@@ -45,7 +30,7 @@ def redactor_for(definition: ToolDefinition, inputs: Mapping[str, Any]) -> Redac
     secret = frozenset(_secret_names(definition))
     if not secret:
         return NO_SECRETS
-    found = [text for name, value in inputs.items() if canonical(name) in secret for text in _texts(value)]
+    found = [text for name, value in inputs.items() if canonical(name) in secret for text in texts_of(value)]
     return Redactor(found) if found else NO_SECRETS
 
 
