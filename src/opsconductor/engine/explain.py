@@ -25,6 +25,7 @@ from opsconductor.engine.templates import Templates, closed, to_text
 from opsconductor.engine.validation import Rules, is_static
 from opsconductor.model.errors import OpsError
 from opsconductor.model.plan import Plan, Step
+from opsconductor.model.target import LOCAL
 from opsconductor.model.tool import Effect
 
 
@@ -102,6 +103,8 @@ class _Explainer:
             )
             if shown["target"] is None:
                 raise OpsError("target_missing", "the step runs on a target and names none")
+        else:
+            shown["target"] = LOCAL.name
         self._add_command(shown, step, chosen, own, bool(secrets) or hidden)
 
     def _add_operation(self, shown: dict[str, Any], step: Step, chosen: Chosen) -> None:

@@ -88,7 +88,10 @@ class Validator:
         except OpsError as error:
             hint = error.context.get("suggestion")
             return [*problems, Problem(code=error.code, message=error.message, field="operation", suggestion=hint)]
-        return [*problems, *self._executable(chosen), *self._inputs(step, chosen, scope)]
+        missing, wrong = self._executable(chosen), self._inputs(step, chosen, scope)
+        if any(problem.level == "error" for problem in wrong):  # who mends the inputs shall know that it is in vain
+            missing = [msgspec.structs.replace(problem, level="error") for problem in missing]
+        return [*problems, *missing, *wrong]
 
     def _routing(self, step: Step) -> list[Problem]:
         try:

@@ -69,6 +69,7 @@ def test_the_target_is_always_shown() -> None:
     assert (named["target"], unnamed["target"]) == ("web-1", "local")
     assert named["argv"] == ["peek", "--", "x"]
     assert told(plan)["steps"][1]["error"]["code"] == "target_missing"
+    assert told({"steps": [{"tool": "look"}]})["steps"][0]["target"] == "local"
 
 
 def test_approval_and_what_is_missing_are_shown() -> None:

@@ -36,7 +36,7 @@ def problem_document(error: OpsError) -> ProblemDocument:
         code=error.code,
         detail=error.message,
         retry=error.kind.retry.value,
-        field=error.context.get("field"),
+        field=error.context.get("field", error.problems[0].field if error.problems else None),
         problems=error.problems,
         context=error.context,
     )

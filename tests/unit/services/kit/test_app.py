@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
+from opsconductor.model.errors import OpsError, Problem, from_problems
 from opsconductor.model.limits import DocumentLimits
 from opsconductor.security.tokens import ServiceToken
 from opsconductor.services.kit.app import create_app
 from opsconductor.services.kit.http_limits import HttpLimits
+from opsconductor.services.kit.problem import problem_document
 from opsconductor.services.kit.running_work import RunningWork
 from opsconductor.telemetry.adapter import OpsTelemetry
 from opsconductor.telemetry.metrics import Metrics
@@ -263,6 +265,12 @@ async def test_an_error_document_has_all_its_members(site: Site) -> None:
     assert {"type", "title", "status", "code", "detail", "field", "problems", "retry"} <= set(answer.json())
     assert answer.json()["type"] == "urn:opsconductor:error:plan_empty"
     assert answer.json()["status"] == 422
+
+
+def test_an_error_that_names_no_field_has_that_of_its_first_problem() -> None:
+    problems = [Problem(code="input_unknown", message="m", field="inputs.hots"), Problem(code="x", message="n")]
+    assert problem_document(from_problems("plan_invalid", problems)).field == "inputs.hots"
+    assert problem_document(OpsError("not_found", "m")).field is None
 
 
 @pytest.mark.parametrize(
