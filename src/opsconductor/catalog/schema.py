@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,6 +36,9 @@ _QUOTABLE = (int, float, bool)
 def tool_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of one definition file."""
     schema = msgspec.json.schema(ToolDefinition)
+    # Docstrings become descriptions; Python 3.13 strips their indentation, earlier ones keep it.
+    for described in schema["$defs"].values():
+        described["description"] = cleandoc(described.get("description", ""))
     title = "OpsConductor tool definition"
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}
 
