@@ -6,7 +6,7 @@ Called by the interfaces after `read_plan`, and by `explain`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -74,7 +74,7 @@ class Validator:
         errors = [problem for problem in found if problem.level == "error"]
         if errors:
             codes = {problem.code for problem in errors}
-            raise from_problems(codes.pop() if len(codes) == 1 else "plan_invalid", errors)
+            raise from_problems(codes.pop() if len(codes) == 1 else "plan_invalid", [*errors, *_vain(found, errors)])
         return found
 
     def _step(self, step: Step, scope: Mapping[str, Any] | None) -> list[Problem]:
@@ -88,10 +88,7 @@ class Validator:
         except OpsError as error:
             hint = error.context.get("suggestion")
             return [*problems, Problem(code=error.code, message=error.message, field="operation", suggestion=hint)]
-        missing, wrong = self._executable(chosen), self._inputs(step, chosen, scope)
-        if any(problem.level == "error" for problem in wrong):  # who mends the inputs shall know that it is in vain
-            missing = [msgspec.structs.replace(problem, level="error") for problem in missing]
-        return [*problems, *missing, *wrong]
+        return [*problems, *self._executable(chosen), *self._inputs(step, chosen, scope)]
 
     def _routing(self, step: Step) -> list[Problem]:
         try:
@@ -201,6 +198,12 @@ class Validator:
                 problems.append(Problem(code=error.code, message=error.message, field=f"inputs.{name}"))
                 later.add(name)
         return known, later
+
+
+def _vain(found: Iterable[Problem], errors: Iterable[Problem]) -> list[Problem]:
+    """What keeps steps with errors from running all the same: who mends their inputs shall know."""
+    steps = {problem.step for problem in errors}
+    return [problem for problem in found if problem.code == "tool_not_executable" and problem.step in steps]
 
 
 def is_static(expression: Expression) -> bool:
