@@ -120,8 +120,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def state_dir(self) -> Path:
-        """`home` with `~` expanded."""
-        return self.home.expanduser()
+        """`home` with `~` expanded. Raises OpsError(`request_invalid`) for a user that has no home folder."""
+        try:
+            return self.home.expanduser()
+        except RuntimeError as error:
+            message = (
+                f"{PREFIX}HOME: found {str(self.home)!r}, and this user has no home folder; set it to a folder of yours"
+            )
+            raise OpsError("request_invalid", message, field=f"{PREFIX}HOME") from error
 
 
 SECRET_SETTINGS = frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,7 @@ class LocalRuntime:
             named = None if server.unix_socket is None else Path(server.unix_socket)
             return RemoteConductor(server.base, server.authorization or "", unix_socket=named)
         socket = settings.state_dir / SOCKET_NAME
-        if socket.exists():
+        if _is_there(socket):
             from opsconductor.interfaces.remote import RemoteConductor, answers
 
             if await answers(socket):
@@ -149,3 +150,7 @@ class LocalRuntime:
         from opsconductor.bootstrap.doctor import examine
 
         return await examine(self)
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - unlike Path.exists, False also behind a folder that is closed to us

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 from opsconductor.engine.ports import EventSink, ServiceClient
@@ -11,6 +12,7 @@ from opsconductor.engine.progress import Progress
 from opsconductor.model.errors import OpsError
 from opsconductor.model.outcome import Event
 
+log = logging.getLogger(__name__)
 _CANCEL_ATTEMPTS = 20
 _CANCEL_PAUSE_S = 0.25
 """A cancel may overtake its request: the service is asked again while it does not know the execution."""
@@ -39,9 +41,14 @@ class OpenCalls:
         return self.on_event is not None
 
     def emit(self, event: Event) -> None:
-        """Show an event to whoever listens."""
-        if self.on_event is not None:
+        """Show an event to whoever listens. One that fails is shown no more: the work must not suffer from it."""
+        if self.on_event is None:
+            return
+        try:
             self.on_event(event)
+        except Exception:
+            self.on_event = None
+            log.exception("execution %s goes on without a listener, because that failed", self._execution_id)
 
     def give_up_after(self, grace_s: float) -> None:
         """Wait for the calls under way no longer than `grace_s`."""

@@ -5,6 +5,7 @@ click rather than typer: `--help` of the same commands takes 41 ms of whole proc
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -13,8 +14,15 @@ import click
 import msgspec
 
 from opsconductor import __version__
-from opsconductor.interfaces.cli.output import print_error, print_json, reader_may_leave
-from opsconductor.model.errors import EXIT_INTERRUPTED, OpsError
+from opsconductor.interfaces.cli.output import (
+    discard_unwritable,
+    is_stdout_error,
+    print_error,
+    print_json,
+    reader_may_leave,
+    say,
+)
+from opsconductor.model.errors import EXIT_FAILED, EXIT_INTERRUPTED, OpsError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("plans:run", "Run a plan and show what happened."),
@@ -89,7 +97,8 @@ def run_cli(runtime: Any, argv: list[str]) -> NoReturn:
     except click.ClickException as error:
         if as_json:
             print_json({"error": msgspec.to_builtins(OpsError("request_invalid", error.format_message()).to_info())})
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         code = error.exit_code
     except OpsError as error:
         print_error(error, as_json=as_json)
@@ -97,4 +106,21 @@ def run_cli(runtime: Any, argv: list[str]) -> NoReturn:
     except (KeyboardInterrupt, click.exceptions.Abort):
         print_error(OpsError("cancelled", "interrupted"), as_json=as_json)
         code = EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the boundary: told in words or JSON, with its trace for a report
+        code = _unexpected(error, as_json=as_json)
+    discard_unwritable()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unexpected(error: Exception, *, as_json: bool) -> int:
+    """Tell of an error that nobody translated; the exit code."""
+    if is_stdout_error(error):
+        say(f"error: the result could not be written to standard output: {error}")
+        say("what was done is done and recorded: `opsconductor executions list` shows it")
+        return EXIT_FAILED
+    import traceback
+
+    say("".join(traceback.format_exception(error)).rstrip())
+    defect = OpsError("internal_error", f"a defect in OpsConductor: {type(error).__name__}: {error}")
+    print_error(defect, as_json=as_json)
+    return defect.kind.exit_code

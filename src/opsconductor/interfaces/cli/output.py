@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -17,6 +18,8 @@ from opsconductor.model.errors import OpsError
 if TYPE_CHECKING:
     from rich.console import Console
 
+# A full disk or quota, a device that fails, a stream that is closed.
+_OUTPUT_LOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 # C0 controls but tab and newline, DEL, C1: a terminal would obey them. Bidirectional overrides reorder what is read.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -39,13 +42,29 @@ def reader_may_leave() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # Python flushes stdout once more at its end, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_unwritable()
+
+
+def discard_unwritable() -> None:
+    """Let go nowhere what stdout and stderr still hold and nobody takes: Python flushes both at its end, and when that
+    fails the exit code becomes 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def is_stdout_error(error: Exception) -> bool:
+    """Whether standard output could not be written. What concerns a file names it."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_LOST
 
 
 def say(text: str) -> None:
-    """Words for a person, on stderr."""
-    click.echo(safe_text(text), err=True)
+    """Words for a person, on stderr; where they cannot be written they are lost, and not the work they tell of."""
+    with contextlib.suppress(OSError):
+        click.echo(safe_text(text), err=True)
 
 
 def print_error(error: OpsError, *, as_json: bool) -> None:
@@ -67,6 +86,11 @@ def console(*, err: bool = False) -> Console:
 
 def show(text: str, style: str = "", *, err: bool = False) -> None:
     """A line on stdout or stderr: in its style on a terminal, plain in a pipe, which rich is not imported for."""
+    with contextlib.suppress(*([OSError] if err else [])):
+        _show(text, style, err=err)
+
+
+def _show(text: str, style: str, *, err: bool) -> None:
     if not (sys.stderr if err else sys.stdout).isatty():
         click.echo(text, err=err)
         return

@@ -96,10 +96,20 @@ def show_tool_result(response: PlanResponse) -> None:
         if "stdout" not in step.output and step.output.get("data") is not None:
             print_json(step.output["data"])
         if step.output.get("truncated"):
-            total = step.output.get("stdout_bytes")
-            say(f"output was cut: {total} bytes in all; the whole is an artifact of this execution")
+            say(_about_the_cut(step.output))
         if step.error and not many:
             say(f"{step.status}: {step.error.message} [{step.error.code}]")
+    told = {step.error.message for step in response.step_results if step.error}
+    if response.error_message and not any(message in response.error_message for message in told):
+        say(f"{response.status}: {response.error_message}")
+
+
+def _about_the_cut(output: dict[str, Any]) -> str:
+    """How much there was, and what became of the part that is not shown."""
+    total = " and ".join(f"{output[f'{name}_bytes']} bytes of {name}" for name in ("stdout", "stderr"))
+    if lost := output.get("artifact_error"):
+        return f"output was cut: {total} in all, and the whole could not be kept: {lost}"
+    return f"output was cut: {total} in all; the whole is an artifact of this execution"
 
 
 def _write(stream: Any, text: str | None) -> None:
