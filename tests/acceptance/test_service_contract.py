@@ -171,6 +171,17 @@ async def test_a_malformed_request_is_a_problem_that_names_its_field(
     assert (document["code"], document["field"], document["retry"]) == (code, field, "no")
 
 
+async def test_what_older_plans_carry_is_taken_and_named_in_warnings(client: Client) -> None:
+    asked = plan({"tool": "uname", "inputs": {}, "execution_order": 1, "success_criteria": ["x"]})
+    asked["plan"] |= {"preconditions": ["y"], "rollback_plan": [], "observability": {}, "estimated_duration": "1m"}
+    status, _, body = await client.send("/execute-plan", asked)
+    document = json.loads(body)
+    assert (status, document["status"]) == (200, "completed")
+    named = {"success_criteria", "preconditions", "rollback_plan", "observability", "estimated_duration"}
+    assert {warning["field"].rpartition(".")[2] for warning in document["warnings"]} == named
+    assert "warnings" not in await client.execute({"tool": "uname", "inputs": {}})
+
+
 async def test_a_repeat_gets_the_recorded_answer_and_another_body_is_refused(client: Client) -> None:
     same = {"Idempotency_Key": "key-1"}
     asked = plan({"tool": "uname", "inputs": {}})

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from opsconductor.model.errors import ErrorInfo
+from opsconductor.model.errors import ErrorInfo, Problem
 from opsconductor.model.execution import ExecutionStatus, StepStatus
 
 
@@ -81,7 +81,7 @@ class PlanResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to `/execute-plan`. `status` is terminal; `error_message` names the first step that did not succeed.
 
     `outputs` (the plan's declared ones; those that have no value are in `output_errors`) and `received` (by the plan's
-    receivers) are there when the plan asks for them.
+    receivers) are there when the plan asks for them, and `warnings` when something in it was not acted on.
     """
 
     execution_id: str
@@ -96,6 +96,7 @@ class PlanResponse(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, Any] | None = None
     output_errors: dict[str, str] | UnsetType = UNSET
     received: dict[str, Any] | UnsetType = UNSET
+    warnings: tuple[Problem, ...] | UnsetType = UNSET
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

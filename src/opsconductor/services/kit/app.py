@@ -28,7 +28,7 @@ from opsconductor.services.kit.guard import OPEN_PATHS, Guard
 from opsconductor.services.kit.health import health_routes
 from opsconductor.services.kit.http_limits import HttpLimits
 from opsconductor.services.kit.metrics_page import metrics_route
-from opsconductor.services.kit.plan_decoder import decode_plan_request
+from opsconductor.services.kit.plan_decoder import decode_plan_request, unacted_keys
 from opsconductor.services.kit.problem import problem_response
 from opsconductor.services.kit.request_reader import CallHeaders, read_body, read_call_headers
 from opsconductor.services.kit.running_work import RunningWork
@@ -44,6 +44,7 @@ def service_intake(client: ServiceClient, limits: HttpLimits, name: str, telemet
 
     def intake(document: Mapping[str, Any], headers: CallHeaders) -> PlanRun:
         request = decode_plan_request(document, headers, max_steps=limits.max_plan_steps)
+        warnings = unacted_keys(document["plan"])
 
         async def run(sink: EventSink | None) -> PlanResponse:
             began = to_rfc3339(datetime.now(UTC))
@@ -51,7 +52,7 @@ def service_intake(client: ServiceClient, limits: HttpLimits, name: str, telemet
             if response.completed_at >= began:  # an answer from the inbox was counted when it was given first
                 for step in response.step_results:
                     telemetry.step_finished(name, step.tool, str(step.status), step.duration_ms / 1000)
-            return response
+            return msgspec.structs.replace(response, warnings=warnings) if warnings else response
 
         return run
 

@@ -13,19 +13,19 @@ from typing import Any
 
 import msgspec
 
+from opsconductor.engine.plan_schema import UNACTED_KEYS
 from opsconductor.model.errors import OpsError, Problem, from_problems
 from opsconductor.model.outcome import PlanRequest, StepRequest
 from opsconductor.services.kit.request_reader import CallHeaders
 
 TOP_LEVEL_KEYS = ("execution_id", "plan", "tenant_id", "actor_id")
 STEP_KEYS = tuple(StepRequest.__struct_fields__)
-DESCRIPTIVE_STEP_KEYS = frozenset({"name", "execution_order", "estimated_duration", "rationale", "purpose", "comment"})
+DESCRIPTIVE_STEP_KEYS = frozenset({"name", "execution_order", "rationale", "purpose", "comment"})
 """Keys that only tell people something, so leaving them out changes nothing (`description` is a field)."""
 DESCRIPTIVE_PLAN_KEYS = frozenset(
-    {"name", "description", "metadata", "id", "plan_id", "version", "created_at", "tags"}
-    | {"estimated_duration", "rationale"}
+    {"name", "description", "metadata", "id", "plan_id", "version", "created_at", "tags", "rationale"}
 )
-
+_KNOWN_STEP_KEYS = DESCRIPTIVE_STEP_KEYS | UNACTED_KEYS | {*STEP_KEYS, "parameters"}
 _EXECUTION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _MSGSPEC_PATH = re.compile(r" - at `(?:key in )?\$(.*)`$")
 _MAX_NAME = 200
@@ -65,6 +65,21 @@ def decode_plan_request(document: Mapping[str, Any], headers: CallHeaders, *, ma
     )
 
 
+def unacted_keys(plan: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """A warning for each key of an older plan that was taken and changes nothing. `plan` is one that was decoded."""
+    places = [("plan", plan), *((f"plan.steps[{index}]", step) for index, step in enumerate(plan["steps"]))]
+    found = [(where, key) for where, entry in places for key in entry if key in UNACTED_KEYS]
+    return tuple(
+        Problem(
+            code="plan_feature_unsupported",
+            field=f"{where}.{key}",
+            message=f"{key!r} is not acted on",
+            level="warning",
+        )
+        for where, key in found[:_MAX_PROBLEMS]
+    )
+
+
 def _top_problems(document: Mapping[str, Any]) -> Iterable[Problem]:
     for key in document:
         if key not in TOP_LEVEL_KEYS:
@@ -89,7 +104,7 @@ def _plan_problems(plan: Any) -> Iterable[Problem]:
         found = _shown(plan.get("steps"))
         yield _problem("request_invalid", "plan.steps", f"found {found}, expected an array of steps")
     for key in plan:
-        if key != "steps" and key not in DESCRIPTIVE_PLAN_KEYS:
+        if key != "steps" and key not in DESCRIPTIVE_PLAN_KEYS and key not in UNACTED_KEYS:
             yield _unsupported(f"plan.{_clipped(key)}", key, ("steps", *DESCRIPTIVE_PLAN_KEYS))
 
 
@@ -126,7 +141,7 @@ def _step_problems(raw: Any, field: str) -> Iterable[Problem]:
         yield _problem("request_invalid", field, f"found {_shown(raw)}, expected an object with `tool` and `inputs`")
         return
     for key in raw:
-        if key not in STEP_KEYS and key != "parameters" and key not in DESCRIPTIVE_STEP_KEYS:
+        if key not in _KNOWN_STEP_KEYS:
             yield _unsupported(f"{field}.{_clipped(key)}", key, STEP_KEYS)
     if "inputs" in raw and "parameters" in raw:
         yield _problem("request_invalid", f"{field}.parameters", "`inputs` is there too and means the same; keep one")
