@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class _File:
         self._execute("DELETE FROM journal WHERE execution_id = ? AND sequence = ?", execution_id, sequence)
 
     def _execute(self, statement: str, *parameters: object) -> None:
-        with sqlite3.connect(self.path) as connection:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
             assert connection.execute(statement, parameters).rowcount == 1
         connection.close()
 
@@ -104,7 +105,7 @@ def test_the_database_of_another_program_is_left_alone(tmp_path: Path, statement
     with pytest.raises(OpsError, match="another program"):
         SqliteJournal(path)
     # The mode may have been closed to others and switched to WAL; its content is what it was.
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'journal'").fetchone() == (0,)
     connection.close()
     assert len(path.read_bytes()) == len(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ async def test_reads_leave_no_file(tmp_path: Path) -> None:
 async def test_what_must_not_run_twice_is_on_disk_before_it_starts(tmp_path: Path) -> None:
     inbox, asked = open_inbox(tmp_path), claim()
     await inbox.admit(asked, lost=never)
-    with sqlite3.connect(tmp_path / "inbox.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "inbox.sqlite")) as other, other:
         rows = other.execute("SELECT key, response FROM requests").fetchall()
     other.close()
     assert rows == [(asked.key, None)]
@@ -147,10 +148,10 @@ async def test_a_disk_that_refuses_the_claim_starts_nothing(tmp_path: Path) -> N
 async def test_a_claim_that_was_not_written_can_be_made_again(tmp_path: Path) -> None:
     inbox = open_inbox(tmp_path)
     await inbox.check()
-    with sqlite3.connect(tmp_path / "inbox.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "inbox.sqlite")) as other, other:
         other.execute("ALTER TABLE requests RENAME TO hidden")
     assert await code_of(inbox, claim()) == "service_not_ready"
-    with sqlite3.connect(tmp_path / "inbox.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "inbox.sqlite")) as other, other:
         other.execute("ALTER TABLE hidden RENAME TO requests")
     other.close()
     assert await inbox.admit(claim(), lost=never) is None
@@ -162,7 +163,7 @@ async def test_an_answer_that_cannot_be_written_is_still_the_answer(
 ) -> None:
     inbox, asked = open_inbox(tmp_path), claim()
     await inbox.admit(asked, lost=never)
-    with sqlite3.connect(tmp_path / "inbox.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "inbox.sqlite")) as other, other:
         other.execute("DROP TABLE requests")
     other.close()
     await inbox.finish(asked, response())
