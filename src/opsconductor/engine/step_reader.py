@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from opsconductor.engine import older_targets
 from opsconductor.engine.expressions import Expression, whole
 from opsconductor.engine.plan_schema import (
     NAME,
@@ -52,13 +53,15 @@ class StepReader:
         fields = Fields(raw, path, self._findings, step_id)
         check_keys(fields, STEP_KEYS, self._unacted)
         self._check_id(fields, step_id)
-        on_failure, for_each = self._on_failure(fields), self._for_each(fields)
+        on_failure, for_each, inputs = self._on_failure(fields), self._for_each(fields), self._step_inputs(fields)
+        if for_each is None and older_targets.KEY in inputs:
+            for_each, inputs = older_targets.expand(inputs)
         step = Step(
             id=step_id,
             tool=self._tool(fields),
             operation=fields.text("operation", max_chars=64),
             description=fields.text("description") or fields.text("name", max_chars=200) or "",
-            inputs=self._step_inputs(fields),
+            inputs=inputs,
             target=fields.text("target", max_chars=1000),
             when=self._when(fields),
             for_each=for_each,
