@@ -211,7 +211,9 @@ def write_index(path: Path, folders: Sequence[Path], index: Index, blob: MemoryB
     fields = (_fingerprint(), names, index.sweep, index.routes, len(body), zlib.crc32(body), len(blob.data))
     header = msgspec.msgpack.encode(_Header(*fields))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # The state folder may be made here, and is its owner's alone.
+        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".tmp", dir=path.parent)
     except OSError:
         return False

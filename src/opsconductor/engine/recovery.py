@@ -127,7 +127,7 @@ def _message(state: ExecutionState, open_steps: Sequence[StepState]) -> str:
 def _result(state: ExecutionState, step: StepState, at: str) -> StepResult:
     if step.dispatch is not None:
         status, code = StepStatus.OUTCOME_UNKNOWN, "outcome_unknown"
-        message = "the process that ran it ended before the result was recorded; it may have happened or not"
+        message = "the process that ran it ended before the result was recorded; it may have happened, go on, or not"
     elif state.cancel_requested_at is not None:
         status, code = StepStatus.CANCELLED, "cancelled"
         message = "it was cancelled before it was started"

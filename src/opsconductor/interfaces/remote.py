@@ -56,6 +56,14 @@ class RemoteConductor:
         following = asyncio.ensure_future(self._follow(submission, note))
         try:
             return await asyncio.shield(following)
+        except OpsError as error:
+            if error.code != "service_connection_lost" or not running:
+                raise
+            message = (
+                f"{error.message}; execution {running[0]} may go on: "
+                f"`opsconductor executions show {running[0]}` tells what became of it"
+            )
+            raise OpsError(error.code, message, execution_id=running[0]) from error
         except asyncio.CancelledError:
             for execution_id in running:
                 with contextlib.suppress(OpsError):
@@ -189,7 +197,8 @@ class RemoteConductor:
             message = f"the server at {where} cannot be reached ({error.strerror or error}); nothing was started"
             raise OpsError("service_unreachable", message) from error
         except aiohttp.ClientError as error:
-            raise OpsError("service_connection_lost", f"the connection to the server ended: {error}") from error
+            what = "in the middle of its answer" if isinstance(error, aiohttp.ClientPayloadError) else f"({error})"
+            raise OpsError("service_connection_lost", f"the connection to the server ended {what}") from error
 
 
 def submission_document(submission: Submission) -> dict[str, Any]:

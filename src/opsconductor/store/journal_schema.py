@@ -6,6 +6,7 @@ rebuilt at any time (`history.rebuild`). Nothing but the store opens this file.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -89,10 +90,21 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def unavailable(error: sqlite3.Error, path: Path) -> OpsError:
     """Translate an SQLite error: the cause in words, and what to do about it."""
     name = getattr(error, "sqlite_errorname", "") or type(error).__name__
+    if name.startswith("SQLITE_IOERR") and _is_full(path):  # such as _SHMSIZE: no room for the index of the WAL
+        name = f"SQLITE_FULL, {name}"
     cause = next((text for prefix, text in _CAUSES.items() if name.startswith(prefix)), f"{error}")
     return OpsError("journal_unavailable", f"journal {path}: {cause} ({name})", path=str(path), sqlite_error=name)
 
 
+def _is_full(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _ROOM_OF_SHM
+
+
+_ROOM_OF_SHM = 32 * 1024
 _CAUSES = {
     "SQLITE_FULL": "the disk is full; nothing was recorded. Free some space and try again",
     "SQLITE_READONLY": "it cannot be written; give this user write access to the file and its folder",

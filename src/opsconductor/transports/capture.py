@@ -12,6 +12,8 @@ from pathlib import Path
 from opsconductor.transports.base import CapturedStream
 
 _SLOW_FOR_WRITES = 32
+LEAVE_FREE_BYTES = 64 * 1024**2
+"""Free space that spools leave on their disk (a quarter of a small one): what happened must be recorded there too."""
 
 
 class Tail:
@@ -45,6 +47,8 @@ class Tail:
 class SpoolFile:
     """A file that takes a stream up to a limit. A failed write is kept as `error`; counting and reading go on.
 
+    The last free space of the disk is not taken: it belongs to the journal and the inbox.
+
     `slow` is set by a write that took at least `slow_write_s`, and until a row of quicker ones has followed.
     """
 
@@ -67,6 +71,9 @@ class SpoolFile:
         try:
             if self._fd < 0:
                 self._open()
+            if lack := self._lack_of_space(len(rest)):
+                self.error = lack
+                return
             while rest:
                 count = os.write(self._fd, rest)
                 self.written += count
@@ -75,6 +82,16 @@ class SpoolFile:
             self.error = f"{self.path}: {os.strerror(error.errno or 0)} after {self.written} bytes"
         took_s = time.monotonic() - started
         self._slow_for = _SLOW_FOR_WRITES if took_s >= self._slow_write_s else max(0, self._slow_for - 1)
+
+    def _lack_of_space(self, size: int) -> str | None:
+        """Why `size` more bytes may not be written; fstatvfs(3) takes a microsecond."""
+        disk = os.fstatvfs(self._fd)
+        reserve = min(LEAVE_FREE_BYTES, disk.f_blocks * disk.f_frsize // 4)
+        if disk.f_bavail * disk.f_frsize - size >= reserve:
+            return None
+        return (
+            f"{self.path}: {self.written} bytes were kept; more would leave less than {reserve} bytes of its disk free"
+        )
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

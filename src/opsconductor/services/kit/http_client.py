@@ -161,6 +161,8 @@ class HttpServiceClient:
             )
         if isinstance(error, TimeoutError):
             what = f"no answer within {timeout_s:g} s"
+        if isinstance(error, aiohttp.ClientPayloadError):
+            what = "the connection ended in the middle of the answer"
         return OpsError(
             "service_connection_lost",
             f"{self._peer}: {what}, after the request was sent; whether the steps ran is unknown."

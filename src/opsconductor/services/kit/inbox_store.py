@@ -15,6 +15,7 @@ import msgspec
 
 from opsconductor.model.errors import OpsError
 from opsconductor.services.kit.requests import Claim
+from opsconductor.store.state_dir import make_private
 
 _BUSY_TIMEOUT_MS = 30_000
 _SCHEMA = """
@@ -76,6 +77,7 @@ class InboxStore:
         self._path = path
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(path)  # it holds what commands printed
             self._writer = self._connect()
             try:
                 self._writer.executescript(_SCHEMA)
