@@ -341,4 +341,4 @@ def test_a_service_that_is_down_is_unreachable_and_the_others_work(house: House)
         assert error["code"] == "service_unreachable" and lonely.url in error["message"], error
         assert result.json["status"] == "partial"
         status, page = http(gateway.url, "/ready", token=TOKEN)
-        assert status == 503 and b"network-analyzer-service" in page
+        assert status == 200 and b"network-analyzer-service" in page, "the others can be reached through the gateway"

@@ -50,11 +50,13 @@ class GatewayClient:
         ]
 
     async def ready(self) -> dict[str, Any]:
-        """Ready when every service of this package is."""
-        missing = [
-            text for found in await asyncio.gather(*(self._ask_ready(*one) for one in self._services)) for text in found
-        ]
-        return {"ready": not missing, "missing": missing}
+        """Ready when the services in this process are. One elsewhere that is not is named under `missing`.
+
+        Its absence must not take the gateway, and with it the other services, away from everybody.
+        """
+        answers = await asyncio.gather(*(self._ask_ready(*one) for one in self._services))
+        here = [found for (_, url), found in zip(self._services, answers, strict=True) if url is None]
+        return {"ready": not any(here), "missing": [text for found in answers for text in found]}
 
     async def close(self) -> None:
         """The conductor is closed by who made it."""

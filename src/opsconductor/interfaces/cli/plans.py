@@ -129,7 +129,7 @@ def exec_tool(
             }
             for number, target in enumerate(targets, 1)
         ]
-    submission = Submission(plan={"name": f"exec {tool}", "steps": steps}, source="exec")
+    submission = Submission(plan={"name": f"exec {tool}"[:200], "steps": steps}, source="exec")
     try:
         response = _execute(runtime, submission, quiet=True)
     except OpsError as error:
