@@ -19,6 +19,7 @@ from opsconductor.engine.records import RecordKind
 from opsconductor.model.errors import OpsError
 from opsconductor.store.history_rows import STATEMENTS, Change
 from opsconductor.store.journal_schema import open_for_writing, unavailable
+from opsconductor.store.wal_room import WalRoom
 
 MAX_BATCH_RECORDS = 512
 MAX_BATCH_BYTES = 32 * 1024**2
@@ -48,6 +49,7 @@ class JournalWriter:
         self._path = path
         self._connection: sqlite3.Connection | None = open_for_writing(path)
         self._inode = _inode(path)
+        self._room = WalRoom(path)
         self._heads: dict[str, tuple[Head, int]] = {}  # execution id → last record, data_version it was seen at
         self._fenced: set[str] = set()
         self._queue: SimpleQueue[Append | None] = SimpleQueue()
@@ -80,6 +82,12 @@ class JournalWriter:
             if batch:
                 self._write(batch)
                 _answer(batch)
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """Before the next batch; a connection that failed is left to that."""
+        if self._connection is not None:
+            self._room.keep(self._connection)
 
     def _gather(self) -> tuple[list[Append], bool]:
         """Wait for the first append and take what else is there; False when the end was asked for."""
@@ -180,6 +188,7 @@ class JournalWriter:
         if self._connection is None:
             self._connection = open_for_writing(self._path)
             self._inode = _inode(self._path)
+            self._room = WalRoom(self._path)
             self._heads = {name: (head, -1) for name, (head, _) in self._heads.items()}
         return self._connection
 
