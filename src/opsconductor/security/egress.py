@@ -291,10 +291,11 @@ def _bad_url(reason: str) -> OpsError:
 
 def _refusal(host: str, port: int, address: str, kind: str) -> OpsError:
     shown = host if host == address else f"{host} ({address})"
+    rule = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     return OpsError(
         "destination_not_allowed",
         f"{shown} port {port} is refused by the egress policy ({kind}); if it is meant to be reached, an operator adds "
-        f"it to the setting egress_allow",
+        f"it to OPSCONDUCTOR_EGRESS_ALLOW, for example as {rule}",
         host=host,
         port=port,
         address=address,

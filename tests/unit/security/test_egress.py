@@ -211,3 +211,11 @@ def test_a_gate_is_changed_by_many_threads_without_losing_anything() -> None:
     for thread in threads:
         thread.join(20)
     assert {rule.port for rule in gate.policy.allow} == set(range(1001, 1009))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.1.2.3", "169.254.169.254"])
+def test_a_refusal_names_the_rule_that_would_open_the_destination(address: str) -> None:
+    with pytest.raises(OpsError, match="OPSCONDUCTOR_EGRESS_ALLOW") as caught:
+        parse_policy().judge(address, 8080, address)
+    rule = caught.value.message.rpartition(" as ")[2]
+    parse_policy(allow=rule).judge(address, 8080, address)
