@@ -63,7 +63,8 @@ def test_output_larger_than_memory_is_cut_counted_and_kept_whole(tmp_path: Path,
     home = Home(tmp_path / "state")
     process = home.start("exec", "cat", f"paths={big}", "--json")
     assert process.stdout is not None and process.stderr is not None
-    first = process.stdout.read(1)  # the work is done, and the rest of the answer does not fit the pipe yet
+    # The first byte says that the work is done; the rest of the answer does not fit the pipe yet.
+    first = os.read(process.stdout.fileno(), 1)
     peak_kb = int(Path(f"/proc/{process.pid}/status").read_text().partition("VmHWM:")[2].split()[0])
     result = finish(process)
     assert result.code == 0, result.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,12 @@ def _configure_logs(settings: Settings, secrets: list[str]) -> None:
     configure(level=settings.log_level, log_format=settings.log_format, redact=Redactor(masked).text)
 
 
+def _end_undisturbed() -> None:
+    """Hear no more signals: ending what runs and closing the journal is bounded, and half of it would be a loss."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _metrics(runtime: LocalRuntime) -> Metrics:
     return Metrics(tools=[entry.id for entry in runtime.catalog().entries()])
 
@@ -98,6 +105,7 @@ async def serve_one(runtime: LocalRuntime, service: str, host: str, port: int) -
         server = Server(app, host=host, port=port, work=work, drain_s=settings.drain_s)
         await server.run(lambda url: _say(f"{name} answers at {url}; credential: {_where(settings)}"))
     finally:
+        _end_undisturbed()
         await conductor.close()
 
 
@@ -133,6 +141,7 @@ async def _serve_gateway(runtime: LocalRuntime, host: str, port: int, *, embedde
             server = Server(app, host=host, port=port, work=work, drain_s=settings.drain_s, unix_socket=socket)
             await server.run(lambda url: _announce(settings, url))
         finally:
+            _end_undisturbed()
             await conductor.close()
             await once.close()
 

@@ -55,17 +55,17 @@ class Server:
         `on_ready` is called with the URL once requests are answered.
         """
         serving = asyncio.ensure_future(self._uvicorn.serve(sockets=self._sockets))
-        try:
-            with _signals(self.stop):
+        with _signals(self.stop):
+            try:
                 await _first(serving, self._uvicorn.listening)
                 if on_ready is not None and not serving.done():
                     on_ready(self.url)
                 await _first(serving, self._stop)
                 await self._drain()
-        finally:
-            self._uvicorn.should_exit = True
-            await asyncio.wait((serving,))
-            self._close()
+            finally:
+                self._uvicorn.should_exit = True
+                await asyncio.wait((serving,))
+                self._close()
         serving.result()
 
     def stop(self) -> None:
