@@ -197,7 +197,7 @@ class Coordinator:
         if step.on_failure is OnFailure.CONTINUE and result.status is not StepStatus.OUTCOME_UNKNOWN:
             self._progress.continued = True
         else:
-            self._progress.stop(f"step {step.id} is {result.status}")
+            self._progress.stop(f"step {step.id} ended {result.status}")
 
     def _take(self, result: StepResult) -> None:
         """Keep a terminal result; nobody sees it before it is on record. Later steps get it as it is, others masked."""

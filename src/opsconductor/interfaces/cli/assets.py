@@ -21,13 +21,17 @@ def _call(runtime: Runtime, tool: str, operation: str, inputs: dict[str, Any]) -
     return with_conductor(runtime, lambda conductor: conductor.call("asset-service", tool, operation, given))
 
 
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items() if part not in (None, ""))
+    return str(value)
+
+
 def _show_one(asset: dict[str, Any]) -> None:
-    rows = [
-        [name, value if isinstance(value, str) else str(value)]
-        for name, value in asset.items()
-        if value not in (None, [], {}, "")
-    ]
-    table(None, ["field", "value"], rows)
+    rows = [[name, _text(value)] for name, value in asset.items() if value not in (None, [], {}, "")]
+    table(["field", "value"], rows)
 
 
 @click.group()
@@ -59,7 +63,9 @@ def list_assets(runtime: Runtime, selector: str | None, limit: int, cursor: str 
         ]
         for a in page["assets"]
     ]
-    table(None, ["hostname", "type", "os", "environment", "status", "addresses", "tags"], rows)
+    table(["hostname", "type", "os", "environment", "status", "addresses", "tags"], rows)
+    if not rows:
+        say(f"no asset fits {selector!r}" if selector else "the inventory is empty")
     if page.get("next_cursor"):
         say(f"more: --cursor {page['next_cursor']}")
 

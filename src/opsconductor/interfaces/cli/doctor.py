@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from opsconductor.interfaces.cli.output import print_json, safe_text
+from opsconductor.interfaces.cli.output import print_json, show
 from opsconductor.interfaces.cli.tools import JSON
 from opsconductor.interfaces.ports import Runtime
 
@@ -23,7 +23,7 @@ def doctor(runtime: Runtime, as_json: bool) -> int:
         return 1 if broken else 0
     marks = {"ok": "✓", "warning": "!", "error": "✗"}
     for check in checks:
-        click.echo(safe_text(f"{marks[check['level']]} {check['check']}: {check['detail']}"))
+        show(f"{marks[check['level']]} {check['check']}: {check['detail']}", indent=4)
         if check["fix"]:
-            click.echo(safe_text(f"    fix: {check['fix']}"))
+            show(f"    fix: {check['fix']}", indent=9)
     return 1 if broken else 0

@@ -11,6 +11,8 @@ from typing import TypeVar
 import click
 
 from opsconductor.interfaces.cli.output import print_json, safe_text, say, table
+from opsconductor.interfaces.cli.output import show as show_line
+from opsconductor.interfaces.cli.report import recorded_step_line
 from opsconductor.interfaces.cli.tools import JSON
 from opsconductor.interfaces.ports import Conductor, ListQuery, Runtime
 
@@ -68,19 +70,28 @@ def list_executions(
     if as_json:
         print_json(page)
         return
+    # The time and the first random bits of an id are enough for a person, and for `show` and `logs`.
+    length = 18 if sys.stdout.isatty() else None
     rows = [
         [
-            row["execution_id"],
+            row["execution_id"][:length],
             row["status"],
             f"{row['successful_steps']}/{row['total_steps']}",
-            row["started_at"] or "",
+            _to_the_second(row["started_at"]),
             row["plan"] or "",
         ]
         for row in page["executions"]
     ]
-    table(None, ["execution", "status", "steps", "started", "plan"], rows)
+    table(["execution", "status", "steps", "started", "plan"], rows)
+    if not rows:
+        say("no execution fits" if any((before_id, status, tool, text)) else "nothing was run yet")
     if page["next_before_id"]:
         say(f"more: --before {page['next_before_id']}")
+
+
+def _to_the_second(time: str | None) -> str:
+    """2026-01-31T12:00:00.123456Z → 2026-01-31T12:00:00Z."""
+    return f"{time[:19]}Z" if time else ""
 
 
 @executions.command("show")
@@ -93,20 +104,15 @@ def show(runtime: Runtime, execution_id: str, as_json: bool) -> None:
     if as_json:
         print_json(view)
         return
-    click.echo(safe_text(f"{view['execution_id']}  {view['plan']}  {view['status']}"))
-    rows = [
-        [
-            step["id"],
-            step["tool"],
-            step["status"],
-            step.get("target") or "",
-            step.get("service") or "",
-            f"{step.get('duration_ms', 0)} ms",
-            (step.get("error") or {}).get("message", ""),
-        ]
-        for step in view["steps"]
-    ]
-    table(None, ["step", "tool", "status", "target", "service", "time", "error"], rows)
+    show_line(f"{view['plan'] or 'execution'}: {view['status']}", "bold")
+    began = f"began {_to_the_second(view['started_at'] or view['accepted_at'])}"
+    ended = f", ended {_to_the_second(view['completed_at'])}" if view["completed_at"] else ""
+    show_line(f"{view['execution_id']} · {began}{ended}")
+    if view["error_message"]:
+        show_line(view["error_message"])
+    for step in view["steps"]:
+        text, colour = recorded_step_line(step)
+        show_line(text, colour, indent=4)
 
 
 @executions.command("logs")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from opsconductor.interfaces.cli.layout import table_lines, terminal_width, wrapped
 from opsconductor.model.errors import OpsError
 
 if TYPE_CHECKING:
@@ -80,33 +81,31 @@ def console(*, err: bool = False) -> Console:
     """A rich console on stdout or stderr; rich itself honours NO_COLOR and leaves colours out of pipes."""
     from rich.console import Console
 
-    width = None if (sys.stderr if err else sys.stdout).isatty() else 120
-    return Console(stderr=err, highlight=False, soft_wrap=False, width=width, markup=False, emoji=False)
+    return Console(stderr=err, highlight=False, markup=False, emoji=False)
 
 
-def show(text: str, style: str = "", *, err: bool = False) -> None:
-    """A line on stdout or stderr: in its style on a terminal, plain in a pipe, which rich is not imported for."""
+def show(text: str, style: str = "", *, indent: int = 0, err: bool = False) -> None:
+    """Text on stdout or stderr: on a terminal in its style and wrapped, with `indent` columns before what is wrapped;
+    plain and unwrapped in a pipe, which rich is not imported for.
+    """
     with contextlib.suppress(*([OSError] if err else [])):
-        _show(text, style, err=err)
+        _show(safe_text(text), style, indent, err=err)
 
 
-def _show(text: str, style: str, *, err: bool) -> None:
-    if not (sys.stderr if err else sys.stdout).isatty():
-        click.echo(text, err=err)
+def _show(text: str, style: str, indent: int, *, err: bool) -> None:
+    width = terminal_width(sys.stderr if err else sys.stdout)
+    if width is None or not style:
+        click.echo(wrapped(text, width, indent), err=err)
         return
     from rich.text import Text
 
-    (console(err=True) if err else console()).print(Text(text, style=style))
+    console(err=err).print(Text(wrapped(text, width, indent), style=style), soft_wrap=True)
 
 
-def table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
+def table(columns: list[str], rows: list[list[str]], *, margin: str = "") -> None:
     """A table of texts on stdout."""
-    from rich import box
-    from rich.table import Table
-
-    grid = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns:
-        grid.add_column(column, overflow="fold")
-    for row in rows:
-        grid.add_row(*(safe_text(cell) for cell in row))
-    console().print(grid)
+    safe = [[safe_text(cell) for cell in row] for row in rows]
+    head, *lines = table_lines(columns, safe, width=terminal_width(sys.stdout), margin=margin)
+    show(head, "bold")
+    for line in lines:
+        click.echo(line)

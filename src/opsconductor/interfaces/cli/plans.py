@@ -11,8 +11,9 @@ import click
 from opsconductor.engine.expressions import literal
 from opsconductor.engine.resolution import choose
 from opsconductor.interfaces.cli.executions import with_conductor
+from opsconductor.interfaces.cli.explanation import show_explanation
 from opsconductor.interfaces.cli.output import print_json, reader_may_leave, safe_text, say
-from opsconductor.interfaces.cli.report import exit_code, show_explanation, show_response, show_tool_result
+from opsconductor.interfaces.cli.report import exit_code, show_response, show_tool_result
 from opsconductor.interfaces.cli.tools import JSON
 from opsconductor.interfaces.cli.values import parse_pairs
 from opsconductor.interfaces.ports import EventSink, Runtime, Submission

@@ -6,6 +6,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
+from opsconductor.interfaces.cli.layout import wrapped
 from opsconductor.interfaces.cli.output import console, safe_text, show
 from opsconductor.interfaces.cli.report import step_line
 from opsconductor.model.outcome import Event
@@ -46,4 +47,4 @@ class Progress:
             return
         from rich.text import Text
 
-        self._console.print(Text(text, style=colour))
+        self._console.print(Text(wrapped(text, self._console.width, 4), style=colour), soft_wrap=True)

@@ -1,14 +1,14 @@
-"""What a person reads after a plan, a tool or an explanation; and the exit code that goes with it."""
+"""What a person reads after a plan or a tool, and from the record of one; and the exit code that goes with it."""
 
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 from typing import Any
 
-import click
 import msgspec
 
-from opsconductor.interfaces.cli.output import print_json, safe_text, say, show, table
+from opsconductor.interfaces.cli.output import print_json, safe_text, say, show
 from opsconductor.model.errors import (
     ERRORS,
     EXIT_APPROVAL,
@@ -28,6 +28,7 @@ MARKS = {
     StepStatus.CANCELLED: ("■", "yellow"),
 }
 _BAD = ("✗", "red")
+_NOT_NEEDED = "not needed: its condition is false"
 
 
 def exit_code(response: PlanResponse) -> int:
@@ -48,16 +49,32 @@ def exit_code(response: PlanResponse) -> int:
 
 def step_line(step: StepResult) -> tuple[str, str]:
     """One line about a finished step, and its colour."""
-    mark, colour = MARKS.get(step.status, _BAD)
     if step.status is StepStatus.SKIPPED:
-        why = f"not run: {step.error.message}" if step.error else "not needed: its condition is false"
+        why = step.error.message if step.error else _NOT_NEEDED
+    else:
+        why = f"{step.error.message} [{step.error.code}]" if step.error else ""
+    return _line(step.status, step, why)
+
+
+def recorded_step_line(step: dict[str, Any]) -> tuple[str, str]:
+    """The same line from a step of an execution's record, which may not have ended."""
+    fields = ("id", "tool", "target", "service", "route_reason", "duration_ms")
+    found = SimpleNamespace(**{name: step.get(name) for name in fields})
+    error = step.get("error")
+    if step["status"] == StepStatus.SKIPPED:
+        return _line(step["status"], found, error["message"] if error else _NOT_NEEDED)
+    return _line(step["status"], found, f"{error['message']} [{error['code']}]" if error else "")
+
+
+def _line(status: str, step: Any, why: str) -> tuple[str, str]:
+    mark, colour = MARKS.get(StepStatus(status), _BAD)
+    if status == StepStatus.SKIPPED:
         return safe_text(f"{mark} {step.id:<14} {step.tool} · {why}"), colour
     where = f" on {step.target}" if step.target else ""
     fallback = f" [{step.route_reason}]" if step.route_reason and step.route_reason != "metadata" else ""
-    text = f"{mark} {step.id:<14} {step.tool}{where} · {step.service or '?'}{fallback} · {step.duration_ms} ms"
-    if step.error:
-        text += f"\n    {step.status}: {step.error.message} [{step.error.code}]"
-    return safe_text(text), colour
+    took = f" · {step.duration_ms} ms" if step.duration_ms is not None else ""
+    text = f"{mark} {step.id:<14} {step.tool}{where} · {step.service or '?'}{fallback}{took}"
+    return safe_text(text + (f"\n    {status}: {why}" if why else "")), colour
 
 
 def show_response(response: PlanResponse) -> None:
@@ -68,10 +85,10 @@ def show_response(response: PlanResponse) -> None:
         show("\nFindings", "bold")
         for name, value in outputs.items():
             shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-            lines = safe_text(shown).rstrip("\n").split("\n")
-            show(f"  {name.replace('_', ' '):<{width}}  {lines[0]}")
+            lines = shown.rstrip("\n").split("\n")
+            show(f"  {name.replace('_', ' '):<{width}}  {lines[0]}", indent=width + 4)
             for line in lines[1:]:
-                show(f"  {'':<{width}}  {line}")
+                show(f"  {'':<{width}}  {line}", indent=width + 4)
     counts = response.result
     style = "bold green" if response.status is ExecutionStatus.COMPLETED else "bold red"
     skipped = counts.total_steps - counts.successful_steps - counts.failed_steps
@@ -79,9 +96,9 @@ def show_response(response: PlanResponse) -> None:
     rest += f", {skipped} not run" if skipped else ""
     name = f"{response.plan}: " if response.plan else ""
     ended = f"{response.status} — {counts.successful_steps} of {counts.total_steps} steps completed{rest}"
-    show(f"\n{safe_text(name)}{ended}", style)
+    show(f"\n{name}{ended}", style)
     if response.error_message:
-        show(f"  {safe_text(response.error_message)}")
+        show(f"  {response.error_message}", indent=2)
     show(f"  opsconductor executions show {response.execution_id}", "dim")
 
 
@@ -118,25 +135,3 @@ def _write(stream: Any, text: str | None) -> None:
     shown = safe_text(text) if stream.isatty() else text
     stream.write(shown if shown.endswith("\n") else shown + "\n")
     stream.flush()
-
-
-def show_explanation(explanation: dict[str, Any]) -> None:
-    """What a plan would do, one row a step."""
-    click.echo(safe_text(f"{explanation['plan']}"))
-    rows = []
-    for step in explanation["steps"]:
-        command = step.get("argv")
-        rows.append(
-            [
-                step["id"],
-                step["tool"] + (f" {step['operation']}" if step.get("operation") else ""),
-                f"{step['service']} ({step['route_reason']})"
-                if step["route_reason"] != "metadata"
-                else step["service"],
-                step.get("target") or "",
-                step.get("effect") or "",
-                ", ".join(step.get("depends_on") or []),
-                " ".join(command) if command else "",
-            ]
-        )
-    table(None, ["step", "tool", "service", "target", "effect", "after", "command"], rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import msgspec
 
 from opsconductor.engine.resolution import without_credentials
 from opsconductor.interfaces.cli.output import print_json, say, table
+from opsconductor.interfaces.cli.tool_page import show_tool
 from opsconductor.interfaces.ports import Runtime
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -51,19 +51,10 @@ def _row(entry: Any) -> dict[str, Any]:
     }
 
 
-def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
+def _print_rows(rows: list[dict[str, Any]]) -> None:
     marks = {"yes": "✓", "partial": "◐", "no": "–"}
-    cells = [
-        [
-            marks.get(str(r["executable"]), "?"),
-            r["tool"],
-            r["category"],
-            r["execution_location"] or "",
-            r["description"],
-        ]
-        for r in rows
-    ]
-    table(title, ["", "tool", "category", "service", "description"], cells)
+    cells = [[marks.get(str(r["executable"]), "?"), r["tool"], r["category"], r["description"]] for r in rows]
+    table(["", "tool", "category", "what it does"], cells)
 
 
 @tools.command("list")
@@ -85,7 +76,8 @@ def list_tools(runtime: Runtime, category: str | None, service: str | None, exec
     if as_json:
         print_json({"tools": rows, "total": len(rows)})
     else:
-        _print_rows(rows, f"{len(rows)} tools (✓ executable, ◐ some operations, – not yet)")
+        _print_rows(rows)
+        say(f"{len(rows)} tools: ✓ executable, ◐ some operations, – not yet; `opsconductor tools show TOOL` has more")
     _warn_problems(catalog)
 
 
@@ -106,7 +98,7 @@ def search(runtime: Runtime, words: tuple[str, ...], limit: int, as_json: bool) 
     if as_json:
         print_json({"tools": rows, "total": len(rows)})
     elif rows:
-        _print_rows(rows, f"{len(rows)} tools for {' '.join(words)!r}")
+        _print_rows(rows)
     else:
         say(f"no tool fits {' '.join(words)!r}")
 
@@ -121,49 +113,7 @@ def show(runtime: Runtime, tool: str, as_json: bool) -> None:
     if as_json:
         print_json({**_row(entry), "definition": msgspec.to_builtins(entry.definition), "quality": entry.quality})
         return
-    definition = entry.definition
-    click.echo(f"{definition.tool_name} {definition.version} — {definition.description}")
-    where = definition.execution_location or "(none)"
-    click.echo(f"service {where} · category {definition.category} · runs on {definition.runs_on}")
-    if entry.overrides:
-        click.echo(f"{entry.path} replaces {entry.overrides}")
-    table(
-        "Inputs",
-        ["name", "type", "default", "meaning"],
-        [_input_row(name, spec) for name, spec in definition.inputs.items() if spec.source == "caller"],
-    )
-    table(
-        "Operations",
-        ["name", "effect", "idempotent", "meaning"],
-        [_operation_row(definition, name) for name in definition.operations],
-    )
-    for name, operation in definition.operations.items():
-        for example in operation.examples[:1]:
-            click.echo(f"  {_example_line(definition, name, example.inputs)}")
-
-
-def _example_line(definition: Any, operation: str, inputs: dict[str, Any]) -> str:
-    """The command line that runs an example."""
-    words = ["opsconductor", "exec", definition.tool_name]
-    if operation != definition.default_operation:
-        words += ["-o", operation]
-    for key, value in inputs.items():
-        words.append(f"{key}={value if isinstance(value, str) else msgspec.json.encode(value).decode()}")
-    return shlex.join(words)
-
-
-def _input_row(name: str, spec: Any) -> list[str]:
-    kind = f"{spec.type} of {spec.items or 'string'}" if spec.type == "array" else spec.type
-    limits = "|".join(map(str, spec.enum)) or spec.format or ""
-    default = "" if spec.default is msgspec.UNSET else str(spec.default)
-    return [name, f"{kind} {limits}".strip(), default, spec.description + (f" [{spec.unit}]" if spec.unit else "")]
-
-
-def _operation_row(definition: Any, name: str) -> list[str]:
-    operation = definition.operations[name]
-    mark = f"{name} (default)" if name == definition.default_operation else name
-    missing = f" — not executable: {operation.not_executable}" if operation.not_executable else ""
-    return [mark, str(operation.effect), "yes" if operation.is_idempotent else "no", operation.description + missing]
+    show_tool(entry)
 
 
 @tools.command("lint")
