@@ -46,13 +46,18 @@ def read_plan(
     `plan_feature_unsupported`, `step_invalid`, `expression_invalid`; or those of the document itself
     (`yaml_invalid`, `document_too_large`).
     """
-    return read_placed(source, file=file, limits=limits)[0]
+    plan, places = read_placed(source, file=file, limits=limits)
+    steps = [msgspec.structs.replace(step, line=(places.of(step.id, None) or (0, 0))[0]) for step in plan.steps]
+    return msgspec.structs.replace(plan, steps=tuple(steps))
 
 
 def read_placed(
     source: bytes | Mapping[str, Any], *, file: str | None = None, limits: PlanLimits = DEFAULT_LIMITS
 ) -> tuple[Plan, Places]:
-    """Like `read_plan`, and with where things stand in the document, for `Validator.check`."""
+    """Like `read_plan`, and with where things stand in the document, for `Validator.check`.
+
+    Steps do not tell their lines then: finding places takes another parser, which only a problem is worth.
+    """
     raw, position = _parse(source, file, limits)
     findings = Findings(file, position)
     if not isinstance(raw, Mapping):

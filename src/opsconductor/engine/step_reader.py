@@ -69,7 +69,6 @@ class StepReader:
             timeout_s=fields.seconds("timeout_s", self._limits.max_timeout_s),
             on_failure=on_failure,
             env=self._env(fields),
-            line=(self._findings.place(path) or (0, 0))[0],
         )
         if step.max_parallel is not None and for_each is None:
             fields.wrong("max_parallel", "for_each beside it")
