@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from opsconductor.bootstrap.runtime import LocalRuntime
 from opsconductor.catalog.catalog import Catalog, load_catalog
 from opsconductor.engine.plan_inputs import bind_inputs
 from opsconductor.engine.plan_reader import read_placed, read_plan
@@ -365,3 +366,19 @@ def test_a_plans_own_inputs_are_bound_with_all_errors_at_once() -> None:
         ("input_invalid", "inputs.n", None),
     }
     assert bind_inputs(plan, {"role": "", "n": "4"}) == {"role": "", "n": 4, "d": "1"}
+
+
+def test_a_secret_may_not_be_put_into_a_command_line() -> None:
+    text = b"""
+name: leak
+inputs: {password: {type: string, secret: true}}
+steps:
+  - {id: look, tool: grep, inputs: {host: local, pattern: "x{{ inputs.password }}", paths: [/etc/hosts]}}
+"""
+    runtime = LocalRuntime()
+    plan = read_plan(text, file="leak.yaml")
+    with pytest.raises(OpsError) as caught:
+        Validator(runtime.catalog(), runtime.router()).check(plan, {"password": "hunter2"})
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.field, problem.line) == ("input_invalid", "inputs.pattern", 5)
+    assert "hunter2" not in str(caught.value)

@@ -16,6 +16,7 @@ from opsconductor.catalog.render import render_command
 from opsconductor.engine.expressions import Expression, expressions
 from opsconductor.engine.plan_schema import Places, nearest
 from opsconductor.engine.resolution import Catalog, Chosen, Router, choose, split_target, target_name
+from opsconductor.engine.secrets import secret_inputs
 from opsconductor.engine.templates import Templates, closed
 from opsconductor.model.errors import OpsError, Problem, from_problems
 from opsconductor.model.limits import InputLimits
@@ -60,8 +61,9 @@ class Validator:
         """
         scope = None if inputs is None else {"inputs": closed(dict(inputs))}
         found = list(plan.warnings)
+        secret = frozenset(name for name, declared in plan.inputs.items() if declared.secret)
         for step in plan.steps:
-            for problem in self._step(step, scope):
+            for problem in self._step(step, scope, secret):
                 line, column = (places.of(step.id, problem.field) if places else None) or (step.line or None, None)
                 found.append(msgspec.structs.replace(problem, file=plan.source, line=line, column=column, step=step.id))
         return tuple(found)
@@ -77,7 +79,7 @@ class Validator:
             raise from_problems(codes.pop() if len(codes) == 1 else "plan_invalid", [*errors, *_vain(found, errors)])
         return found
 
-    def _step(self, step: Step, scope: Mapping[str, Any] | None) -> list[Problem]:
+    def _step(self, step: Step, scope: Mapping[str, Any] | None, secret: frozenset[str]) -> list[Problem]:
         problems = [*self._routing(step), *self._env(step)]
         try:
             entry = self._catalog.get(step.tool)
@@ -88,6 +90,7 @@ class Validator:
         except OpsError as error:
             hint = error.context.get("suggestion")
             return [*problems, Problem(code=error.code, message=error.message, field="operation", suggestion=hint)]
+        problems += _exposed(step, chosen, secret)
         return [*problems, *self._executable(chosen), *self._inputs(step, chosen, scope)]
 
     def _routing(self, step: Step) -> list[Problem]:
@@ -242,3 +245,21 @@ def _older_inputs(chosen: Chosen, given: Mapping[str, Any]) -> list[Problem]:
         if spec.required and name not in present and spec.default is msgspec.UNSET
     ]
     return [*unknown, *missing]
+
+
+def _exposed(step: Step, chosen: Chosen, secret: frozenset[str]) -> list[Problem]:
+    """Secret inputs of the plan that a template would put where every user of the machine can read them."""
+    if chosen.operation is None or chosen.operation.argv is None or not secret:
+        return []
+    hidden, tool = secret_inputs(chosen), chosen.definition.tool_name
+    return [
+        Problem(
+            code="input_invalid",
+            field=f"inputs.{name}",
+            message=f"takes the secret {', '.join(sorted(used))}, and {name!r} of {tool} is not secret: "
+            "it would stand in the command line; give it to an input that is",
+        )
+        for name, value in step.inputs.items()
+        if canonical(name) not in hidden
+        and (used := secret & {one for expression in expressions(value) for one in expression.inputs})
+    ]
