@@ -72,6 +72,9 @@ def print_error(error: OpsError, *, as_json: bool) -> None:
     """An error: as JSON on stdout when that was asked for, and always in words on stderr."""
     if as_json:
         print_json({"error": msgspec.to_builtins(error.to_info())})
+    if len(error.problems) == 1:
+        say(f"error: {error.problems[0].render()} [{error.code}]")
+        return
     say(f"error: {error.message if not error.problems else error.kind.meaning} [{error.code}]")
     for problem in error.problems:
         say(f"  {problem.level}: {problem.render()}")
