@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from opsconductor.bootstrap.runtime import LocalRuntime
+from opsconductor.bootstrap.machine import Machine
 from opsconductor.bootstrap.services import SERVICE_NAMES
 from opsconductor.model.errors import OpsError
 
@@ -18,31 +18,31 @@ def _check(name: str, level: str, detail: str, fix: str = "") -> Check:
     return {"check": name, "level": level, "detail": detail, "fix": fix}
 
 
-async def examine(runtime: LocalRuntime) -> list[Check]:
+async def examine(machine: Machine) -> list[Check]:
     """Checks in the order in which a failure of one explains those after it: `{"check", "level", "detail", "fix"}`."""
     version = ".".join(map(str, sys.version_info[:3]))
     checks = [_check("python", "ok", f"{version}, SQLite {sqlite3.sqlite_version}")]
     try:
-        settings = runtime.settings
+        settings = machine.settings
     except OpsError as error:
         return [*checks, _check("settings", "error", error.message, "correct the variable, or unset it")]
     checks.append(_check("settings", "ok", f"state folder {settings.state_dir}"))
     try:
-        conductor = await runtime.embedded(person_present=True)
+        conductor = await machine.embedded(person_present=True)
     except OpsError as error:
         return [*checks, _check("journal", "error", error.message, "see the message")]
     try:
         checks.append(_check("journal", "ok", "opened and writable"))
-        checks.append(_catalog(runtime))
+        checks.append(_catalog(machine))
         for name in SERVICE_NAMES:
-            checks += await _service(runtime, conductor.clients, name)
+            checks += await _service(machine, conductor.clients, name)
     finally:
         await conductor.close()
     return checks
 
 
-def _catalog(runtime: LocalRuntime) -> Check:
-    catalog = runtime.catalog()
+def _catalog(machine: Machine) -> Check:
+    catalog = machine.catalog()
     errors = [problem for problem in catalog.problems if problem.level == "error"]
     counts = Counter(entry.executable for entry in catalog.entries())
     detail = f"{len(catalog)} tools: {counts['yes']} executable, {counts['partial']} in part, {counts['no']} not yet"
@@ -51,8 +51,8 @@ def _catalog(runtime: LocalRuntime) -> Check:
     return _check("catalog", "ok", detail)
 
 
-async def _service(runtime: LocalRuntime, clients: Any, name: str) -> list[Check]:
-    url = runtime.settings.service_urls.get(name)
+async def _service(machine: Machine, clients: Any, name: str) -> list[Check]:
+    url = machine.settings.service_urls.get(name)
     where = url.rpartition("@")[2] if url else "in this process"
     try:
         answer = await clients.get(name, url).ready()
@@ -63,7 +63,7 @@ async def _service(runtime: LocalRuntime, clients: Any, name: str) -> list[Check
         return [_check(name, "error", f"{where}: {'; '.join(answer['missing'])}", "see the message")]
     usable = [tool for tool in tools if tool["executable"]]
     checks = [_check(name, "ok", f"{where}; {len(usable)} of {len(tools)} operations can be executed here")]
-    return checks + [_absent(runtime, reason, sorted(names)) for reason, names in _absent_programs(tools).items()]
+    return checks + [_absent(machine, reason, sorted(names)) for reason, names in _absent_programs(tools).items()]
 
 
 def _absent_programs(tools: list[dict[str, Any]]) -> dict[str, set[str]]:
@@ -76,11 +76,11 @@ def _absent_programs(tools: list[dict[str, Any]]) -> dict[str, set[str]]:
     return found
 
 
-def _absent(runtime: LocalRuntime, reason: str, names: list[str]) -> Check:
+def _absent(machine: Machine, reason: str, names: list[str]) -> Check:
     packages = {
         package
         for name in names
-        if (entry := runtime.catalog().find(name)) is not None
+        if (entry := machine.catalog().find(name)) is not None
         for package in entry.definition.requires.packages.values()
     }
     fix = f"Debian: apt-get install {' '.join(sorted(packages))}" if packages else f"install what {names[0]} needs"

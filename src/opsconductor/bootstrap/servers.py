@@ -15,7 +15,7 @@ import click
 from opsconductor import __version__
 from opsconductor.bootstrap.clock import IdSource, utc_now
 from opsconductor.bootstrap.gateway_client import GatewayClient
-from opsconductor.bootstrap.runtime import SOCKET_NAME, LocalRuntime
+from opsconductor.bootstrap.machine import SOCKET_NAME, Machine
 from opsconductor.bootstrap.services import SERVICE_NAMES
 from opsconductor.interfaces.api.gateway import gateway_intake, gateway_routes
 from opsconductor.interfaces.api.once import Once
@@ -71,23 +71,23 @@ def _end_undisturbed() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _metrics(runtime: LocalRuntime) -> Metrics:
-    return Metrics(tools=[entry.id for entry in runtime.catalog().entries()])
+def _metrics(machine: Machine) -> Metrics:
+    return Metrics(tools=[entry.id for entry in machine.catalog().entries()])
 
 
-async def serve_all(runtime: LocalRuntime, host: str, port: int) -> None:
+async def serve_all(machine: Machine, host: str, port: int) -> None:
     """The gateway with all services in this process; also on the socket that local commands look for."""
-    await _serve_gateway(runtime, host, port, embedded=True)
+    await _serve_gateway(machine, host, port, embedded=True)
 
 
-async def serve_one(runtime: LocalRuntime, service: str, host: str, port: int) -> None:
+async def serve_one(machine: Machine, service: str, host: str, port: int) -> None:
     """One service, or the gateway with its services at their URLs."""
     name = canonical_location(service)
     if name == "gateway":
-        await _serve_gateway(runtime, host, port, embedded=False)
+        await _serve_gateway(machine, host, port, embedded=False)
         return
-    conductor = await runtime.embedded(person_present=False)
-    settings, work, metrics = runtime.settings, RunningWork(), _metrics(runtime)
+    conductor = await machine.embedded(person_present=False)
+    settings, work, metrics = machine.settings, RunningWork(), _metrics(machine)
     token = load_service_token(settings.state_dir, settings.service_token)
     _configure_logs(settings, [token])
     try:
@@ -109,15 +109,15 @@ async def serve_one(runtime: LocalRuntime, service: str, host: str, port: int) -
         await conductor.close()
 
 
-async def _serve_gateway(runtime: LocalRuntime, host: str, port: int, *, embedded: bool) -> None:
-    settings = runtime.settings
+async def _serve_gateway(machine: Machine, host: str, port: int, *, embedded: bool) -> None:
+    settings = machine.settings
     state_dir = ensure_state_dir(settings.state_dir)
     with only_server(state_dir):
         # Whoever reaches `up` on loopback is at this machine, as with `run`; others must name their targets.
         here = embedded and host in LOOPBACK
-        conductor = await runtime.embedded(person_present=here, embedded_services=embedded)
+        conductor = await machine.embedded(person_present=here, embedded_services=embedded)
         token = load_service_token(state_dir, settings.service_token)
-        metrics, work, limits = _metrics(runtime), RunningWork(), http_limits_from(settings)
+        metrics, work, limits = _metrics(machine), RunningWork(), http_limits_from(settings)
         conductor.telemetry.metrics, conductor.telemetry.shown = metrics, False
         _configure_logs(settings, [token])
         known = Services(settings.service_urls, embedded=embedded)
