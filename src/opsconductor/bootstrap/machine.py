@@ -1,4 +1,4 @@
-"""What this machine's commands are made of: settings, catalog, routes and the engine, each made when it is asked for."""
+"""What commands are made of on this machine: settings, catalog, routes and the engine, each made when asked for."""
 
 from __future__ import annotations
 
