@@ -128,6 +128,8 @@ class Templates:
             environment.remove_global(name)
         own: dict[str, Callable[..., Any]] = {
             "_number": _number,
+            "length": _length,
+            "count": _length,
             "string": self._string,
             "join": self._join,
             "replace": self._replace,
@@ -251,6 +253,13 @@ def _number(value: Any) -> int | float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     raise ValueError("'*' needs a number on both sides")
+
+
+def _length(value: Any) -> int:
+    """minijinja says 0 for what does not exist, which would report nothing found where nobody could look."""
+    if isinstance(value, str | list | tuple | dict):
+        return len(value)
+    raise ValueError("there is no text, list or object here to take the length of")
 
 
 def _template_error() -> type[Exception]:

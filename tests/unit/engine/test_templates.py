@@ -201,3 +201,16 @@ def test_any_json_value_passes_unchanged(value: Any) -> None:
 @given(st.text(alphabet="{}% '\"abif", max_size=30))
 def test_a_literal_means_itself(value: str) -> None:
     assert TEMPLATES.render({"k": [literal(value)]}, scope()) == {"k": [value]}
+
+
+@pytest.mark.parametrize("expression", ["{{ missing.data | length }}", "{{ missing['data'] | count }}"])
+def test_what_does_not_exist_has_no_length(expression: str) -> None:
+    with pytest.raises(OpsError, match="length"):
+        Templates().text(expression, {"missing": closed({})})
+
+
+def test_length_counts_texts_lists_and_objects() -> None:
+    variables = {"found": closed({"text": "abc", "list": [], "object": {"a": 1}})}
+    template = "{{ found.text | length }} {{ found.list | length }} {{ found.object | count }}"
+    assert Templates().text(template, variables) == "3 0 1"
+    assert Templates().text("{{ found.object | map('upper') | length }}", variables) == 1

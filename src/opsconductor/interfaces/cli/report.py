@@ -85,6 +85,7 @@ def show_response(response: PlanResponse) -> None:
         show("\nFindings", "bold")
         for name, value in outputs.items():
             shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            shown = "not known" if value is None else shown
             lines = shown.rstrip("\n").split("\n")
             show(f"  {name.replace('_', ' '):<{width}}  {lines[0]}", indent=width + 4)
             for line in lines[1:]:
