@@ -129,12 +129,12 @@ name: told
 inputs: {key: {type: string, secret: true}}
 steps:
   - {id: a, tool: say, operation: reveal, inputs: {WORD: "{{ inputs.key }}"}}
-  - {id: b, tool: say, inputs: {format: "key={{ inputs.key }}"}, depends_on: [a]}
+  - {id: b, tool: say, inputs: {format: "key={{ steps.a.output.stdout[:3] }}"}, depends_on: [a]}
 """
     result = home.run("run", home.plan("plan.yaml", plan), "-i", "key=correcthorsebattery", "--json")
     assert result.code == 0, result
     steps = result.json["step_results"]
-    assert steps[0]["output"]["stdout"].startswith("***\n") and steps[1]["output"]["stdout"] == "key=***"
+    assert steps[0]["output"]["stdout"].startswith("***\n") and steps[1]["output"]["stdout"].startswith("key=***")
     assert "correcthorse" not in result.out + result.err
     kept = [path for path in home.folder.rglob("*") if path.is_file() and b"correcthorse" in path.read_bytes()]
     assert kept == []

@@ -75,17 +75,25 @@ def _is_plain_inside(definition: ToolDefinition, limits: DocumentLimits) -> bool
 
 
 def _load_with_places(document: Document, digest: str) -> LoadedFile:
-    file = document.file
+    file, value = document.file, _with_version_as_text(document.value)
     try:
-        definition = msgspec.convert(document.value, ToolDefinition)
+        definition = msgspec.convert(value, ToolDefinition)
     except (msgspec.ValidationError, RecursionError) as error:
-        return LoadedFile(digest=digest, problems=_structure_problems(document, error))
+        return LoadedFile(digest=digest, problems=_structure_problems(document, value, error))
     findings = check_definition(definition)
     if definition.id != _stem(file):
         findings.append(_misnamed(definition, file))
     problems = tuple(to_problems(findings, file, document.position)) if findings else ()
     broken = any(problem.level == "error" for problem in problems)
     return LoadedFile(digest=digest, definition=None if broken else definition, problems=problems)
+
+
+def _with_version_as_text(value: Any) -> Any:
+    """`version: 1.0` is a number to YAML and a text to people, who leave the quotes out in existing files."""
+    version = value.get("version") if isinstance(value, dict) else None
+    if isinstance(version, int | float) and not isinstance(version, bool):
+        return {**value, "version": str(version)}
+    return value
 
 
 def _stem(file: str) -> str:
@@ -100,11 +108,11 @@ def _misnamed(definition: ToolDefinition, file: str) -> Finding:
     return Finding(("tool_name",), message, expected=wanted, level="warning")
 
 
-def _structure_problems(document: Document, error: Exception) -> tuple[Problem, ...]:
+def _structure_problems(document: Document, value: Any, error: Exception) -> tuple[Problem, ...]:
     from opsconductor.catalog.schema import structure_findings
 
     # The schema and the conversion are made from the same structures; should they ever differ, conversion decides.
-    findings = structure_findings(document.value) or [Finding((), str(error))]
+    findings = structure_findings(value) or [Finding((), str(error))]
     return tuple(to_problems(findings, document.file, document.position))
 
 
