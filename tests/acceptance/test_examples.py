@@ -100,10 +100,10 @@ async def test_log_errors_counts_and_shows(home: Home, tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     log.write_text("fine\nERROR one\nfine\nfatal: two\nlast line\n")
     document = await run(home, "log-errors", f"file={log}")
-    assert document["outputs"] == {"first_matches": "2 shown", "last_line": "last line"}
+    assert document["outputs"] == {"lines_that_match": 2, "last_line": "last line"}
     log.write_text("all is well\n")
     quiet = await run(home, "log-errors", f"file={log}")
-    assert quiet["outputs"]["first_matches"] == "0 shown"
+    assert quiet["outputs"]["lines_that_match"] == 0
 
 
 async def test_process_triage(home: Home) -> None:
