@@ -172,7 +172,7 @@ class EmbeddedConductor:
         plan, places = self._read(submission)
         for warning in self._check(plan, bind_inputs(plan, submission.inputs), places):
             # A tool that cannot run fails its step in the same words.
-            tell = _log.info if warning.code in ("tool_not_found", "tool_not_executable") else _log.warning
+            tell = _log.info if warning.code == "tool_not_executable" else _log.warning
             tell("plan accepted with a warning", code=warning.code, says=warning.render())
         return await self._engine.accept(
             plan,
