@@ -112,7 +112,7 @@ async def warm_rounds(folder: Path, rounds: int) -> list[tuple[float, float, flo
 
 def show_warm(rounds: list[tuple[float, float, float, float, float]]) -> None:
     """Print both forms beside their floors."""
-    independent, sequence, bare, committed, script = (statistics.median(side) for side in zip(*rounds, strict=True))
+    independent, sequence, bare, _, script = (statistics.median(side) for side in zip(*rounds, strict=True))
     ratio = statistics.median(one[0] / one[2] for one in rounds)
     detail = f"({seconds(independent)} beside {seconds(bare)})"
     verdict(f"{STEPS} independent steps, warm, of {STEPS} bare starts", ratio, 1.5, at_most=True, detail=detail)
