@@ -352,3 +352,16 @@ def test_an_interrupted_run_ends_its_processes_and_tells_so(tmp_path: Path, numb
     assert [step["status"] for step in result.json["step_results"]] == ["cancelled", "cancelled"]
     assert not alive(marker) and not list(filter(runs, children))
     assert [row["status"] for row in home.history()] == ["cancelled"]
+
+
+def test_exec_on_a_selector_runs_once_for_each_asset_that_fits(home: Home) -> None:
+    for name, tag in (("here-1", "mine"), ("here-2", "mine"), ("other", "else")):
+        made = home.run("assets", "create", f"hostname={name}", f"tags={tag}", "transport=local")
+        assert made.code == 0, made
+    result = home.run("exec", "uname", "--on", "tag=mine", "--on", "here-2", "--json")
+    assert result.code == 0, result
+    assert [step["target"] for step in result.json["step_results"]] == ["here-1", "here-2"]
+    nothing = home.run("exec", "uname", "--on", "tag=nobody", "--json")
+    assert (nothing.code, nothing.json["error"]["code"]) == (2, "target_unknown")
+    wrong = home.run("exec", "uname", "--on", "tag=", "--json")
+    assert (wrong.code, wrong.json["error"]["code"]) == (2, "selector_invalid")

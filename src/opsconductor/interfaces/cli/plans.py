@@ -9,17 +9,16 @@ from typing import Any
 import click
 
 from opsconductor.engine.expressions import literal
-from opsconductor.engine.resolution import choose
 from opsconductor.interfaces.cli.executions import with_conductor
 from opsconductor.interfaces.cli.explanation import show_explanation
 from opsconductor.interfaces.cli.output import print_json, reader_may_leave, safe_text, say
 from opsconductor.interfaces.cli.report import exit_code, show_response, show_tool_result
+from opsconductor.interfaces.cli.targets import named_targets, target_input
 from opsconductor.interfaces.cli.tools import JSON
 from opsconductor.interfaces.cli.values import parse_pairs
 from opsconductor.interfaces.ports import EventSink, Runtime, Submission
 from opsconductor.model.errors import OpsError
 from opsconductor.model.outcome import Event, PlanResponse
-from opsconductor.model.target import LOCAL, TARGET_INPUTS
 
 INPUT = click.option(
     "-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="Value of a plan input; repeatable."
@@ -96,7 +95,13 @@ def run(runtime: Runtime, plan: str, pairs: tuple[str, ...], dry_run: bool, deta
 @click.command(name="exec", context_settings={"ignore_unknown_options": False})
 @click.argument("tool")
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--on", "targets", multiple=True, metavar="TARGET", help="Where to run it; repeatable.")
+@click.option(
+    "--on",
+    "targets",
+    multiple=True,
+    metavar="TARGET",
+    help="local, an asset or a selector; repeatable.",
+)
 @click.option("--operation", "-o", help="Which of the tool's operations; its default when left out.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Time limit in seconds.")
 @JSON
@@ -119,7 +124,8 @@ def exec_tool(
         step["timeout_s"] = timeout_s
     steps = [{**step, "id": "step_1"}]
     if targets:
-        key = _target_input(runtime, tool, operation, targets)
+        targets = named_targets(runtime, targets)
+        key = target_input(runtime, tool, operation, targets)
         steps = [
             {
                 **step,
@@ -141,21 +147,6 @@ def exec_tool(
     with reader_may_leave():  # the exit code tells about the plan, also when nobody reads
         print_json(response) if as_json else show_tool_result(response)
     return exit_code(response)
-
-
-def _target_input(runtime: Runtime, tool: str, operation: str | None, targets: tuple[str, ...]) -> str | None:
-    """The input that names the target of this tool; None where it runs from the service, which is `local`."""
-    entry = runtime.catalog().find(tool)
-    if entry is None:  # a tool that only the server knows, or nobody
-        return TARGET_INPUTS[0]
-    chosen = choose(entry.definition, operation)
-    if not chosen.runs_on_target:
-        if set(targets) == {LOCAL.name}:
-            return None
-        message = f"{entry.tool_name} runs from its service and takes no --on; name what it should reach in its inputs"
-        raise click.UsageError(message)
-    declared = {name for key, spec in entry.definition.inputs.items() for name in (key, *spec.aliases)}
-    return next((name for name in TARGET_INPUTS if name not in declared), TARGET_INPUTS[0])
 
 
 @click.command()
