@@ -69,6 +69,15 @@ def programs_of(definition: ToolDefinition, operation: Operation) -> tuple[str, 
     return definition.requires.programs or named
 
 
+def with_remedy(error: OpsError, definition: ToolDefinition | None) -> OpsError:
+    """The error, and for a program that is absent also which package brings it, where the definition knows."""
+    packages = definition.requires.packages if definition is not None else {}
+    if error.code != "program_not_found" or not packages:
+        return error
+    ways = ", ".join(f"{system.capitalize()}: {package}" for system, package in packages.items())
+    return OpsError(error.code, f"{error.message}; the package that brings it: {ways}", **error.context)
+
+
 class Capabilities:
     """Judges operations by what is present here. `setting_present(name)` says whether a setting has a value."""
 

@@ -21,6 +21,7 @@ from opsconductor.model.execution import StepStatus
 from opsconductor.model.outcome import PlanRequest, StepRequest, StepResult
 from opsconductor.model.target import Target
 from opsconductor.security.redaction import Redactor
+from opsconductor.services.kit.capabilities import with_remedy
 from opsconductor.services.kit.command_runner import CommandRunner
 from opsconductor.services.kit.handler_runner import run_handler
 from opsconductor.services.kit.handlers import GuardRegistry, Handler, HandlerRegistry, StepContext
@@ -108,7 +109,8 @@ class StepRunner:
         try:
             outcome = await self._attempt(run, attempt)
         except OpsError as error:
-            outcome = outcome_of_error(error, idempotent=attempt.repeatable)
+            told = with_remedy(error, attempt.selected.definition if attempt.selected else None)
+            outcome = outcome_of_error(told, idempotent=attempt.repeatable)
         except Exception:  # the boundary: a defect here ends one step, never the service
             log.exception("step %s of execution %s failed", run.step.id, run.request.execution_id)
             defect = OpsError("internal_error", "a defect in OpsConductor; the service's log has the details")
