@@ -18,5 +18,5 @@ def test_the_package_is_named_where_the_definition_knows_it() -> None:
 def test_other_errors_and_unknown_packages_stay_as_they_are() -> None:
     other = OpsError("command_failed", "exit code 1")
     assert with_remedy(other, shipped_catalog().get("dig").definition) is other
-    assert with_remedy(ABSENT, shipped_catalog().get("uname").definition) is ABSENT
+    assert with_remedy(ABSENT, shipped_catalog().get("Get-Service").definition) is ABSENT
     assert with_remedy(ABSENT, None) is ABSENT
