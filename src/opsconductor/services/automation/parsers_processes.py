@@ -12,6 +12,17 @@ from typing import Any
 from opsconductor.model.clock import to_rfc3339
 from opsconductor.services.kit.parsers_text import parse_lines
 
+_CENTURY_S = 100 * 366 * 86_400
+
+
+def _elapsed(word: str) -> int:
+    """Seconds since a start. procps reckons with unsigned numbers: a start that its clocks put a moment into the future
+    comes out as more than a century, and is a process that has just begun.
+    """
+    seconds = int(word)
+    return seconds if seconds < _CENTURY_S else 0
+
+
 _PS_NUMBERS = (
     ("pid", int, 1),
     ("ppid", int, 1),
@@ -20,7 +31,7 @@ _PS_NUMBERS = (
     ("resident_bytes", int, 1024),
     ("virtual_bytes", int, 1024),
     ("threads", int, 1),
-    ("elapsed_s", int, 1),
+    ("elapsed_s", _elapsed, 1),
     ("cpu_time_s", int, 1),
 )
 _PROGRAM_WIDTH = 64

@@ -259,6 +259,11 @@ def test_ps_rows_have_bytes_seconds_and_utc_times() -> None:
         PARSERS["ps_rows"]("1 2 3\n")
 
 
+def test_a_process_that_ps_takes_for_older_than_a_century_has_just_begun() -> None:
+    [row] = PARSERS["ps_rows"](PS.replace(" 600 ", " 4123168608 "))
+    assert row["elapsed_s"] == 0
+
+
 def test_a_program_name_that_fills_its_column_does_not_take_the_command_along() -> None:
     long = PS.replace("tmux: server".ljust(64), "k" * 70)
     [row] = PARSERS["ps_rows"](long)
