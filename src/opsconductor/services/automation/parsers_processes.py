@@ -6,6 +6,7 @@ Named in `services.automation.parsers`. Sizes are bytes, durations seconds, time
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ def _elapsed(word: str) -> int:
     return seconds if seconds < _CENTURY_S else 0
 
 
-_PS_NUMBERS = (
+_PS_NUMBERS: tuple[tuple[str, Callable[[str], float], int], ...] = (
     ("pid", int, 1),
     ("ppid", int, 1),
     ("cpu_percent", float, 1),
