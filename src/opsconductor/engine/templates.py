@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -134,6 +135,7 @@ class Templates:
             "join": self._join,
             "replace": self._replace,
             "tojson": self._tojson,
+            "urlencode": _urlencode,
         }
         for name, function in own.items():
             environment.add_filter(name, function)
@@ -146,10 +148,10 @@ class Templates:
             raise ValueError(f"the result is longer than {self._limits.max_result_chars} characters")
 
     def _string(self, value: Any) -> str:
-        return to_text(_Plain(self._limits).take(value))
+        return to_text(_Plain(self._limits).take(_there(value)))
 
     def _tojson(self, value: Any) -> str:
-        return json.dumps(_Plain(self._limits).take(value), ensure_ascii=False)
+        return json.dumps(_Plain(self._limits).take(_there(value)), ensure_ascii=False)
 
     def _join(self, values: Any, separator: str = "", *, attribute: str | None = None) -> str:
         if not isinstance(values, list | tuple):
@@ -253,6 +255,20 @@ def _number(value: Any) -> int | float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     raise ValueError("'*' needs a number on both sides")
+
+
+def _there(value: Any) -> Any:
+    """The value. minijinja hands a filter None for what is missing, so null is refused with it."""
+    if value is None:
+        raise ValueError("there is no value here; `| default(…)` gives one to what may be missing or null")
+    return value
+
+
+def _urlencode(value: Any) -> str:
+    """A text for use in a URL (RFC 3986 §2.1), or an object as a query."""
+    if isinstance(value, dict):
+        return urlencode({name: to_text(entry) for name, entry in value.items()})
+    return quote(to_text(_there(value)), safe="/")
 
 
 def _length(value: Any) -> int:

@@ -214,3 +214,19 @@ def test_length_counts_texts_lists_and_objects() -> None:
     template = "{{ found.text | length }} {{ found.list | length }} {{ found.object | count }}"
     assert Templates().text(template, variables) == "3 0 1"
     assert Templates().text("{{ found.object | map('upper') | length }}", variables) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["string", "tojson", "urlencode", "length", "upper", "trim", "join(',')", "truncate(3)"]
+)
+def test_a_filter_makes_no_text_of_what_is_missing(name: str) -> None:
+    with pytest.raises(OpsError) as caught:
+        Templates().text(f"{{{{ inputs.gone | {name} }}}}", {"inputs": {}})
+    assert caught.value.code == "expression_invalid"
+
+
+def test_urlencode_makes_texts_and_queries() -> None:
+    scope = {"inputs": {"text": "a b/c&d", "query": {"q": "x y", "n": 1}}}
+    assert Templates().text("{{ inputs.text | urlencode }}", scope) == "a%20b/c%26d"
+    assert Templates().text("{{ inputs.query | urlencode }}", scope) == "q=x+y&n=1"
+    assert Templates().text("{{ inputs.gone | default('x') | tojson }}", scope) == '"x"'
