@@ -340,5 +340,9 @@ def test_a_service_that_is_down_is_unreachable_and_the_others_work(house: House)
         error = result.json["step_results"][0]["error"]
         assert error["code"] == "service_unreachable" and lonely.url in error["message"], error
         assert result.json["status"] == "partial"
+        status, body = http(gateway.url, "/tools", token=TOKEN)
+        told = [tool for tool in json.loads(body)["tools"] if tool["service"] == "network-analyzer-service"]
+        assert (status, len(told) > 40) == (200, True), "its operations are still listed"
+        assert not any(tool["executable"] for tool in told) and lonely.url in told[0]["reason"]
         status, page = http(gateway.url, "/ready", token=TOKEN)
         assert status == 200 and b"network-analyzer-service" in page, "the others can be reached through the gateway"

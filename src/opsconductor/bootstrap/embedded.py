@@ -159,6 +159,23 @@ class EmbeddedConductor:
             raise OpsError(result.error.code, result.error.message, problems=problems, **result.error.context)
         return result.output.get("data")
 
+    def unanswered(self, service: str, error: OpsError) -> list[dict[str, Any]]:
+        """What `GET /tools` says of a service's operations while it does not answer."""
+        return [
+            {
+                "tool": entry.tool_name,
+                "id": entry.id,
+                "operation": name,
+                "effect": operation.effect,
+                "runs_on": entry.definition.placement(operation),
+                "executable": False,
+                "reason": f"{service} does not answer: {error.message}",
+            }
+            for entry in self._catalog.current().entries()
+            if entry.execution_location == service
+            for name, operation in entry.definition.operations.items()
+        ]
+
     async def close(self) -> None:
         """End what runs here, then close services and journal."""
         for task in self._background:

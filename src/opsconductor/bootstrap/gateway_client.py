@@ -43,7 +43,7 @@ class GatewayClient:
         return await self._conductor.cancel_execution(execution_id)
 
     async def tools(self) -> list[dict[str, Any]]:
-        """Every operation of every service; a service that does not answer is left out."""
+        """Every operation of every service; those of a service that does not answer are not executable, and say why."""
         found = await asyncio.gather(*(self._ask_tools(name, url) for name, url in self._services))
         return [
             {**tool, "service": name} for (name, _), tools in zip(self._services, found, strict=True) for tool in tools
@@ -64,8 +64,8 @@ class GatewayClient:
     async def _ask_tools(self, name: str, url: str | None) -> list[dict[str, Any]]:
         try:
             return await self._conductor.clients.get(name, url).tools()
-        except OpsError:
-            return []
+        except OpsError as error:
+            return self._conductor.unanswered(name, error)
 
     async def _ask_ready(self, name: str, url: str | None) -> list[str]:
         try:

@@ -40,7 +40,7 @@ class Tcpdump:
         argv = ["tcpdump", "-n", "-U", "--immediate-mode", "-i", inputs["interface"], "-c", str(inputs["packets"])]
         argv += ["-s", str(inputs["snap_bytes"]), "-w", "-", "--", *expression]
         result = await self._until(ctx, argv, inputs["duration_s"])
-        pcap = await asyncio.to_thread(_content, result.stdout)
+        pcap = await asyncio.to_thread(content_of, result.stdout)
         if len(pcap) < _PCAP_HEADER_BYTES:
             _raise_refusal(argv, result)
         lines = await self._read(ctx, pcap, min(inputs["shown"], _SHOWN_PACKETS))
@@ -102,10 +102,16 @@ class Tcpdump:
         return dict(msgspec.to_builtins(taken))
 
 
-def _content(stream: CapturedStream) -> bytes:
-    """All bytes of a stream: from the spool where it is longer than what was kept."""
-    if stream.spool is None or not stream.truncated:
+def content_of(stream: CapturedStream) -> bytes:
+    """All bytes of a stream: from the spool where it is longer than what was kept.
+
+    Raises OpsError(`output_spool_failed`) when a part is lost: a capture with a hole in it is no capture.
+    """
+    if not stream.truncated:
         return stream.head + stream.tail
+    if stream.spool is None or stream.spool_error is not None or stream.spooled_bytes < stream.total_bytes:
+        why = stream.spool_error or f"only {stream.spooled_bytes} of {stream.total_bytes} bytes could be kept"
+        raise OpsError("output_spool_failed", f"the capture is not whole: {why}; ask for fewer or shorter packets")
     content = stream.spool.read_bytes()
     stream.spool.unlink(missing_ok=True)
     return content
